@@ -37,6 +37,7 @@ from PIL import Image, features
 from mnv2search.cli.main import main as command_line
 from mnv2search.data.image_files import checked_size, opened_image
 from mnv2search.data.pixels import read_pixels
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.data.reading import read_dataset
 from mnv2search.errors import Mnv2SearchError
@@ -182,13 +183,18 @@ def saved(rng: random.Random) -> bytes:
             return file.getvalue()
 
 
+WHOLE = Preprocessing(
+    size=Size(width=32, height=32), output="raw", output_shape=(), meaning="", normalization="unit", is_whole=True
+)
+
+
 def read_image(content: bytes, folder: Path, rng: random.Random) -> str:
     """Read an image with every function that reads images, and return the outcome."""
     path = folder / f"image{rng.choice(SUFFIXES)}"
     path.write_bytes(content)
     results = {type(short_side_and_hash(path)), type(mask_of(path)), type(read_pixels(path, 16))}
     with contextlib.suppress(Mnv2SearchError):
-        calibration_images(folder, files=[path], size=Size(width=32, height=32))
+        calibration_images(folder, files=[path], preprocessing=WHOLE)
     try:
         checked_size(path)
         with opened_image(path, upright=rng.random() < 0.5) as picture:

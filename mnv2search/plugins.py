@@ -57,6 +57,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "onnx": "mnv2search.export.formats.onnx:OnnxExporter",
         "tflite": "mnv2search.export.formats.tflite:TfliteExporter",
         "pte": "mnv2search.export.formats.executorch:ExecuTorchExporter",
+        "mlpackage": "mnv2search.export.formats.coreml:CoreMlExporter",
         "py": "mnv2search.export.formats.source:SourceExporter",
     },
 }

@@ -103,7 +103,6 @@ class Evaluator(ABC):
         task: task that the networks are trained for; None without training.
         dataset: dataset of the trainings, with all splits.
         recipe: recipe of the trainings.
-        learned: classes and normalization that belong to the weights.
     """
 
     method: Method = "training"
@@ -112,12 +111,15 @@ class Evaluator(ABC):
     task: AnyTask | None = None
     dataset: Data | None = None
     recipe: Recipe | None = None
-    learned: Learned | None = None
 
     @property
     @abstractmethod
     def info(self) -> EvaluatorInfo:
         """Meaning of the accuracies."""
+
+    def learned_of(self, spec: ModelSpec) -> Learned | None:  # noqa: ARG002
+        """Metadata of the weights of a network that `member` returns."""
+        return None
 
     @abstractmethod
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:

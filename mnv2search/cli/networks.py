@@ -10,7 +10,7 @@ from typing import Any, Literal
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import FILE, FOLDER, NonEmptyPath, NonEmptyText
+from mnv2search.cli.options import FILE, NonEmptyPath, NonEmptyText
 from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 
@@ -93,9 +93,10 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     "-o",
     "--output",
     multiple=True,
-    type=FILE,
+    type=NonEmptyPath(),
     metavar="FILE",
-    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte or .py sets the format. May be repeated.",
+    help="Export the network; the extension .pt, .pt2, .onnx, .tflite, .pte, .mlpackage or .py sets the format. May "
+    "be repeated.",
 )
 @click.option(
     "--weights",
@@ -108,20 +109,20 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     "--precision",
     ("fp32", "fp16", "int8"),
     default="fp32",
-    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite.",
+    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite and .mlpackage.",
 )
 @click.option(
     "--calibration",
-    type=FOLDER,
-    metavar="DIR",
-    help="Folder of images (at most 128 are used) from which the int8 ranges are computed. Default: the training "
-    "images of --data, else random numbers.",
+    type=NonEmptyPath(),
+    metavar="DATA",
+    help="Images (at most 128 are used) from which the int8 ranges are computed: a folder, or the training images of "
+    "a dataset as for --data. Default: --data, else random numbers.",
 )
 @options.choice(
     "--normalization",
     ("imagenet", "tensorflow", "unit"),
-    default="imagenet",
-    help="Normalization of the calibration images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1.",
+    help="Normalization of the images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1. Default: that of "
+    "the weights' training, else imagenet.",
 )
 @click.option(
     "--data",

@@ -181,12 +181,13 @@ def read_pixels(path: Path, short_px: int) -> Bytes | None:
     """One image, (H, W, 3), scaled to a short side; None if it cannot be read."""
     try:
         with opened_image(path, draft_px=short_px, upright=True) as picture:
-            return _scaled(picture, short_px)
+            return np.asarray(scaled(picture, short_px), np.uint8)
     except UnsafeFileError:
         return None
 
 
-def _scaled(picture: Image.Image, short_px: int) -> Bytes:
+def scaled(picture: Image.Image, short_px: int) -> Image.Image:
+    """An image scaled to a short side, after cropping its long side to at most `LONGEST` times the short side."""
     width, height = picture.size
     if max(width, height) > LONGEST * min(width, height):
         wide, high = min(width, int(LONGEST * height)), min(height, int(LONGEST * width))
@@ -194,7 +195,7 @@ def _scaled(picture: Image.Image, short_px: int) -> Bytes:
         picture = picture.crop((left, top, left + wide, top + high))
     scale = short_px / min(picture.size)
     sides = (max(short_px, round(picture.width * scale)), max(short_px, round(picture.height * scale)))
-    return np.asarray(picture.resize(sides, Image.Resampling.BICUBIC), np.uint8)
+    return picture.resize(sides, Image.Resampling.BICUBIC)
 
 
 def _make_room(folder: Path, most_bytes: float) -> None:

@@ -14,7 +14,7 @@ from mnv2search.data.dataset import Dataset, Example, Split
 from mnv2search.data.image_files import checked_size
 from mnv2search.data.pixels import Pixels, decoded
 from mnv2search.data.reading import image_folder
-from mnv2search.data.transforms import CROP
+from mnv2search.data.transforms import CROP, short_side
 from mnv2search.recipe import Recipe
 from mnv2search.untrusted import UnsafeFileError
 
@@ -53,7 +53,7 @@ def prepare(
         DataError: too many images, or all images of a class in a split, are broken; or they exceed the cache.
     """
     small = _short_px(images.train) <= side
-    short_px = side if small else math.ceil(side / CROP)
+    short_px = short_side(side, 1.0 if small else CROP)
     if small and not recipe.shift_px:
         recipe = replace(recipe, shift_px=max(1, round(side * SHIFT)))
     folder = image_folder()

@@ -20,6 +20,15 @@ CROP = 0.875
 CROP_TRIES = 10
 
 
+def short_side(side: int, crop: float) -> int:
+    """Short side in px of a scaled image whose center crop keeps this share.
+
+    >>> short_side(224, CROP), short_side(32, 1.0)
+    (256, 32)
+    """
+    return math.ceil(side / crop)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
     """The conversion of images to tensors with sides of `side` px.
@@ -88,9 +97,15 @@ def crop_all(images: Sequence[Bytes], transform: Transform, crops: Sequence[Crop
 
 
 def center_crop(image: Bytes, side: int, short_px: int) -> Tensor:
-    """The centre crop of an image for evaluation, (3, S, S), from 0 to 255."""
+    """The centre crop of an image for evaluation, (3, S, S), from 0 to 255.
+
+    If `short_px` is that of `side`, no pixel is interpolated.
+    """
     height, width = image.shape[:2]
-    size = min(height, width) if short_px <= side else round(min(height, width) * CROP)
+    if short_px == short_side(side, CROP):
+        size = side
+    else:
+        size = min(height, width) if short_px <= side else round(min(height, width) * CROP)
     top, left = (height - size) // 2, (width - size) // 2
     return _scaled(image[top : top + size, left : left + size], side)
 

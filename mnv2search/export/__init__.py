@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Formats that support a precision, for hints.
-HOLDING = {"int8": ".tflite, .onnx and .pte files support int8", "fp16": ".tflite files support fp16"}
+HOLDING = {"int8": ".tflite, .onnx and .pte files support int8", "fp16": ".tflite and .mlpackage files support fp16"}
 
 
 class Exporter(Protocol):
@@ -101,7 +101,7 @@ def export(
 ) -> ExportReport:
     """Write the network of `spec` in the format given by the suffix of `to`.
 
-    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte` and `.py` are built in. `weights` is a file for
+    `.pt`, `.pt2`, `.onnx`, `.tflite`, `.pte`, `.mlpackage` and `.py` are built in. `weights` is a file for
     `mnv2search.model.weights.load.load_weights`; None draws random weights from `seed`, which also seeds the images
     for the comparison. An existing file is replaced only with `force`.
 
@@ -112,8 +112,10 @@ def export(
         WeightsError: the weights do not fit.
     """
     exporter = _exporter(to)
-    if to.exists() and not force:
-        raise ExportError(f"{to} exists", hint="choose another name, or ask for it to be replaced (force)")
+    written = [to] if getattr(exporter, "has_metadata", True) else [to, to.with_name(f"{to.name}.json")]
+    for path in () if force else written:
+        if path.exists():
+            raise ExportError(f"{path} exists", hint="choose another name, or ask for it to be replaced (force)")
     if precision is None or precision.kind == "fp32":
         return exporter.export(spec, weights=weights, to=to, seed=seed)
     _check_precision(exporter, precision.kind)

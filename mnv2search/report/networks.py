@@ -13,7 +13,7 @@ from mnv2search.accuracy.types import metric_text
 from mnv2search.cost import cost_of, layer_params, unit_cost
 from mnv2search.report.rows import NAME, Column, Rows, counted, millions, rows_of
 from mnv2search.spec.catalog import CatalogEntry
-from mnv2search.spec.heads.outputs import answer_text, output_of
+from mnv2search.spec.heads.outputs import output_of
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Layer, Plan, Unit
 from mnv2search.tasks.metrics import Metric, Metrics, record_of
@@ -167,6 +167,7 @@ def compiled_json(compiled: Compiled) -> dict[str, object]:
         **asdict(compiled.cost),
         "fvcore_madds": compiled.fvcore_madds,
         "weights": None if compiled.weights is None else str(compiled.weights),
+        "preprocessing": compiled.preprocessing.document("NCHW"),
         "unreadable_images": [str(path) for path in compiled.unreadable],
         "exports": [{**asdict(report), "path": str(report.path)} for report in compiled.exports],
         "judged": [_judged_json(what, figures) for what, figures in compiled.judged],
@@ -179,9 +180,8 @@ def _judged_json(what: str, metrics: Metrics) -> dict[str, object]:
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:
-    """Notes on a compilation: the network's output, the count by fvcore, and unreadable images."""
-    if text := answer_text(compiled.plan):
-        yield text
+    """Notes on a compilation: the network's input and output, the count by fvcore, and unreadable images."""
+    yield from compiled.preprocessing.lines()
     if (madds := compiled.fvcore_madds) is not None:
         same = "the same" if madds == compiled.cost.madds else f"{madds - compiled.cost.madds:+,}"
         yield f"fvcore counts {madds:,} multiply-adds in convolutions and linear layers: {same}"
@@ -213,7 +213,8 @@ def compiled_results(compiled: Compiled) -> Iterator[str]:
         yield f"{metric} on {counted(first.count, 'test image')} [90 % interval]: {figures}"
     for report in compiled.exports:
         agreement = _agreement(report, judged=bool(compiled.judged))
-        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); loaded again, it {agreement}"
+        again = "loaded again, it" if report.is_run else "it cannot be run here; the program that it is made from"
+        yield f"wrote {report.path} ({report.size_bytes / 1e6:.2f} MB); {again} {agreement}"
 
 
 def _metric_text(metric: Metric) -> str:
@@ -221,7 +222,7 @@ def _metric_text(metric: Metric) -> str:
 
 
 def _agreement(report: ExportReport, *, judged: bool) -> str:
-    if report.precision == "fp32":
+    if report.precision == "fp32" or not report.is_run:
         return (
             f"differs from the network by at most {report.max_relative_difference:.1e} (relative; tolerance "
             f"{report.tolerance:.0e})"

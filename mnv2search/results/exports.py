@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mnv2search.cost import Cost
 from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
+
+if TYPE_CHECKING:
+    from mnv2search.data.preprocessing import Preprocessing
 
 Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
 """Metrics on the test images, first of the network, then of each file that can be run on this machine."""
@@ -21,6 +24,7 @@ class Compiled:
     Attributes:
         fvcore_madds: fvcore's count of convolutions and linear layers on the built network, or None.
         weights: file of the weights; None for random ones.
+        preprocessing: input, output and preprocessing, as the files say them.
         unreadable: images of the calibration that could not be read.
     """
 
@@ -28,6 +32,7 @@ class Compiled:
     cost: Cost
     fvcore_madds: int | None
     exports: tuple[ExportReport, ...]
+    preprocessing: Preprocessing
     weights: Path | None = None
     unreadable: tuple[Path, ...] = ()
     judged: Judged = ()
@@ -51,6 +56,7 @@ class ExportReport:
         precision: ``fp32``, ``fp16`` or ``int8``.
         calibration_images: number of images that the ranges of activations were computed from; 0 for random numbers,
             None without calibration.
+        is_run: whether the file was run; otherwise the program that it is converted from was compared.
     """
 
     path: Path
@@ -63,3 +69,4 @@ class ExportReport:
     precision: str = "fp32"
     calibration_images: int | None = None
     classes: int | None = None
+    is_run: bool = True

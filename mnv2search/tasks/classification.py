@@ -18,6 +18,7 @@ from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.pixels import Pixels
 from mnv2search.data.prepare import Parts, prepare
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.data.reading import image_folder, read_dataset
 from mnv2search.data.transforms import CROP, Transform
 from mnv2search.errors import DataError, StoppedError, TrainingError
@@ -25,7 +26,6 @@ from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
-from mnv2search.spec.size import Size
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
@@ -52,6 +52,11 @@ class Classification(Task[Dataset, Pixels, Batch]):
         """Images decoded at the network's size; images that are not larger are shifted instead of cropped."""
         spec, recipe, splits, on_progress = wanted
         return prepare(data, side=square_side(spec), recipe=recipe, splits=splits, on_progress=on_progress)
+
+    def learned(self, spec: ModelSpec, examples: Pixels, classes: tuple[str, ...], normalization: str) -> Learned:
+        """The metadata of the weights, with the crop of evaluations."""
+        crop = 1.0 if examples.short_px <= square_side(spec) else CROP
+        return Learned(classes=classes, normalization=normalization, crop=crop)
 
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """The batch size of the recipe.
@@ -103,8 +108,9 @@ class Classification(Task[Dataset, Pixels, Batch]):
         return replace(examples, labels=examples.labels[: self.tries])
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:  # noqa: ARG002
-        """The most probable classes of the center crop of an image."""
-        logits = outputs_of(model, _center(picture, model.spec.size), learned.normalization)[0]
+        """The most probable classes of an image, preprocessed as in evaluations."""
+        preprocessing = Preprocessing.of(model.plan, replace(learned, crop=learned.crop or CROP))
+        logits = outputs_of(model, preprocessing.fitted(picture), learned.normalization)[0]
         scores, numbers = logits.softmax(0).topk(min(TOP, len(logits)))
         found = [
             Found(name=learned.classes[n], score=s) for n, s in zip(numbers.tolist(), scores.tolist(), strict=True)
@@ -121,14 +127,6 @@ class Classification(Task[Dataset, Pixels, Batch]):
             raise TrainingError(
                 f"the teacher {path} takes images of {teacher.only_size} px only", hint="take another"
             )
-
-
-def _center(picture: Image, size: Size) -> Image:
-    """The center crop on which classifiers are evaluated."""
-    scale = min(picture.width / size.width, picture.height / size.height) * CROP
-    width, height = max(1, round(size.width * scale)), max(1, round(size.height * scale))
-    left, top = (picture.width - width) // 2, (picture.height - height) // 2
-    return picture.crop((left, top, left + width, top + height))
 
 
 @torch.no_grad()

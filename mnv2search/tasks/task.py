@@ -242,6 +242,10 @@ class Task(ABC, Generic[D, E, B]):
         """
         return with_classes(spec, len(data.classes), head=cast("Telling", self.head))
 
+    def learned(self, spec: ModelSpec, examples: E, classes: tuple[str, ...], normalization: str) -> Learned:  # noqa: ARG002
+        """The metadata of weights that are trained and evaluated on examples as `prepare` returns them."""
+        return Learned(classes=classes, normalization=normalization)
+
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """Batch size for a number of training images."""
         return min(recipe.batch, count)

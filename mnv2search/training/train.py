@@ -17,7 +17,6 @@ from mnv2search.data.batches import Epoch, Feed, feed_of
 from mnv2search.data.prepare import E
 from mnv2search.errors import OptionError, TrainingError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.tasks.metrics import Metrics
@@ -110,7 +109,7 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
         self.batch = self.task.batch_of(recipe, len(self.examples))
         self.epoch_steps = len(self.examples) // self.batch
         self.evaluations = self.task.evaluations
-        self.known = Learned(classes=self.classes, normalization=recipe.normalization)
+        self.known = self.task.learned(self.model.spec, self.held_out, self.classes, recipe.normalization)
         self.learned = self.known if self.classes else None
         self.identity = {"spec": dumps(self.model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)

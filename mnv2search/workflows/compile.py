@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError, WeightsError
 from mnv2search.results.exports import Compiled, Judged
 from mnv2search.spec.heads.outputs import with_output
-from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
@@ -20,8 +20,10 @@ from mnv2search.workflows.options import SAVED, chosen_spec, path_of, paths_of
 from mnv2search.workflows.weights import is_file_name
 
 if TYPE_CHECKING:
+    from mnv2search.data.preprocessing import Preprocessing
     from mnv2search.export.calibration import Calibration
     from mnv2search.export.precision import Precision
+    from mnv2search.model.weights.network_file import Learned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class _Files:
     force: bool
     precision: str
     calibration: Path | None
-    normalization: str
+    normalization: str | None
     data: Path | None
     seed: int
 
@@ -42,7 +44,7 @@ def compile(
     weights: str | Path | None = None,
     precision: str = "fp32",
     calibration: str | Path | None = None,
-    normalization: str = "imagenet",
+    normalization: str | None = None,
     data: str | Path | None = None,
     seed: int = 0,
     force: bool = False,
@@ -62,8 +64,8 @@ def compile(
         weights: weights file, a name of `mnv2search weights list`, or ``imagenet`` for the published weights of this
             network; by default the weights in the file of the spec or beside it, or random ones.
         precision: precision of the files: ``fp32``, ``fp16`` or ``int8``.
-        calibration: folder of images from which int8 ranges are computed.
-        normalization: normalization of the calibration images.
+        calibration: images from which int8 ranges are computed: a folder, or a dataset as for `data`.
+        normalization: normalization of the images; by default that of the weights' training, or else ``imagenet``.
         data: images to evaluate the network and the files on.
         seed: random seed of the weights, if they are random.
         force: overwrite existing files.
@@ -136,15 +138,19 @@ def _weights_beside(
 
 
 def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvcore: bool) -> Compiled:
+    from mnv2search.data.preprocessing import Preprocessing
     from mnv2search.export import check_export, export  # late, here and below: they load torch
+    from mnv2search.model.weights.network_file import learned_beside
 
     outputs, seed = files.outputs, files.seed
     for path in outputs:
         check_export(spec, path, precision=files.precision)
     laid_out = plan(spec)
     _check_memory(laid_out, is_written=bool(outputs), is_built=with_fvcore)
-    evaluate_all = None if files.data is None else _evaluator(spec, weights, files.data, files)
-    numbers, unreadable = _precision(spec, files)
+    learned = learned_beside(weights)
+    assumed = _assumed(learned, files.normalization)
+    evaluate_all = None if files.data is None else _evaluator(spec, weights, files.data, assumed, outputs)
+    numbers, unreadable = _precision(spec, Preprocessing.of(laid_out, assumed), files)
     counted = _fvcore_count(laid_out, seed) if with_fvcore else None
     if weights is not None and not outputs:
         _check_weights(laid_out, weights, seed)
@@ -156,6 +162,7 @@ def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvco
         cost=cost_of(laid_out),
         fvcore_madds=counted,
         exports=tuple(exports),
+        preprocessing=Preprocessing.of(laid_out, learned),
         weights=weights,
         unreadable=unreadable,
         judged=() if evaluate_all is None else evaluate_all(),
@@ -193,56 +200,57 @@ def _check_weights(laid_out: Plan, weights: Path, seed: int) -> None:
     load_weights(build(laid_out, seed=seed), weights)
 
 
-def _precision(spec: ModelSpec, files: _Files) -> tuple[Precision | None, tuple[Path, ...]]:
-    kind, calibration, normalization = files.precision, files.calibration, files.normalization
+def _assumed(learned: Learned | None, normalization: str | None) -> Learned:
+    """The preprocessing of images for calibration and evaluation; without metadata of weights, the default one.
+
+    Raises:
+        OptionError: the requested normalization is unknown, or not that of the training.
+    """
+    from mnv2search.data.transforms import CROP
+    from mnv2search.model.weights.network_file import Learned
+    from mnv2search.recipe import NORMALIZATIONS
+
+    if normalization not in (None, *NORMALIZATIONS):
+        raise OptionError(f"normalization is {normalization!r}", hint=f"use one of {', '.join(NORMALIZATIONS)}")
+    if learned is None:
+        return Learned(classes=(), normalization=normalization or "imagenet", crop=CROP)
+    if normalization not in (None, learned.normalization):
+        raise OptionError(
+            f"the requested normalization is {normalization}, but the weights were trained with "
+            f"{learned.normalization}",
+            hint="leave --normalization out",
+        )
+    return replace(learned, crop=learned.crop or CROP)
+
+
+def _precision(
+    spec: ModelSpec, preprocessing: Preprocessing, files: _Files
+) -> tuple[Precision | None, tuple[Path, ...]]:
+    kind, source = files.precision, files.calibration or files.data
     if kind == "fp32":
         return None, ()
     from mnv2search.export.precision import Precision
 
-    if calibration is not None:
-        found = _calibration(spec, calibration, normalization)
-    elif files.data is None or kind != "int8":
+    if source is None or kind != "int8":
         return Precision(kind=kind), ()
-    elif _is_dense(spec):
-        found = _calibration(spec, files.data, normalization)
-    else:
-        found = _learned(spec, files.data, normalization)
+    found = _calibration(spec, source, preprocessing)
     return Precision(kind=kind, images=found.images), found.broken
 
 
-def _is_dense(spec: ModelSpec) -> bool:
-    return isinstance(spec.head, SsdLite | DeepLab)
-
-
-def _calibration(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
-    """Calibration images, preprocessed as for evaluation: a center crop for classifiers, otherwise the whole image.
-
-    If `source` is a dataset for detection or segmentation, only its training images are used.
-    """
-    from mnv2search.export.calibration import calibration_images
-
-    if not _is_dense(spec):
-        return calibration_images(source, size=spec.size, normalization=normalization)
+def _calibration(spec: ModelSpec, source: Path, preprocessing: Preprocessing) -> Calibration:
+    """Images preprocessed as for evaluation: the training images of a dataset, or every image of another folder."""
     from mnv2search.errors import DataError
+    from mnv2search.export.calibration import calibration_images
     from mnv2search.tasks.task import task_of
 
-    try:
-        scenes = task_of(spec).read(source)
-    except DataError:
-        if not source.is_dir():
-            raise
-        # a plain folder of images: calibration needs no annotations
-        return calibration_images(source, size=spec.size, normalization=normalization, whole=True)
-    files = [scene.path for scene in scenes.train]
-    return calibration_images(source, files=files, size=spec.size, normalization=normalization, whole=True)
-
-
-def _learned(spec: ModelSpec, source: Path, normalization: str) -> Calibration:
-    from mnv2search.data.reading import image_folder, read_dataset
-    from mnv2search.export.calibration import calibration_images
-
-    files = [example.path for example in read_dataset(source, "classification", unpack_to=image_folder()).train]
-    return calibration_images(source, files=files, size=spec.size, normalization=normalization)
+    files: list[Path] = []
+    if isinstance(spec.head, Classifier | SsdLite | DeepLab):
+        try:
+            files = [example.path for example in task_of(spec).read(source).train]
+        except DataError:
+            if not source.is_dir():
+                raise
+    return calibration_images(source, files=files, preprocessing=preprocessing)
 
 
 def _check_files(files: _Files) -> None:
@@ -268,7 +276,9 @@ def _check_files(files: _Files) -> None:
         raise OptionError("the same output file is given twice", hint="give each -o another name")
 
 
-def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files) -> Callable[[], Judged]:
+def _evaluator(
+    spec: ModelSpec, weights: Path | None, data: Path, assumed: Learned, outputs: Sequence[Path]
+) -> Callable[[], Judged]:
     """Return a function that evaluates a network and its written files by the metric of its task.
 
     The network and the data are checked here, before any file is written.
@@ -279,7 +289,6 @@ def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files)
         raise OptionError(f"{spec.name} has no head: there is nothing to evaluate", hint="give its spec a head")
     from mnv2search.export import loaded
     from mnv2search.export.check import network
-    from mnv2search.model.weights.network_file import Learned
     from mnv2search.recipe import Recipe
     from mnv2search.tasks.task import task_of
 
@@ -290,12 +299,12 @@ def _evaluator(spec: ModelSpec, weights: Path | None, data: Path, files: _Files)
             f"{spec.name} has {spec.head.classes} classes, and {data} has {len(dataset.classes)}",
             hint="give the images that it was trained on",
         )
-    learned = Learned(classes=dataset.classes, normalization=files.normalization)
+    learned = replace(assumed, classes=dataset.classes)
 
     def evaluated() -> Judged:
         test = task.prepare(dataset, spec, Recipe(), splits=("test",)).examples["test"]
         model = network(spec, weights=weights, seed=0)
-        runs = [(str(path), run) for path in files.outputs if (run := loaded(path)) is not None]
+        runs = [(str(path), run) for path in outputs if (run := loaded(path)) is not None]
         return tuple(
             (name, task.evaluate(model, test, learned, run=run)) for name, run in (("the network", None), *runs)
         )

@@ -60,7 +60,7 @@ def test_hooks_do_nothing_by_default(tmp_path: Path) -> None:
     assert evaluator.prepare(preparation()) == ()
     assert evaluator.fit(preparation(), left_s=lambda: None) == Fitting(trainings=None)
     assert (evaluator.expected_s(spec), evaluator.halving, evaluator.weights_file(spec)) == (0.0, None, None)
-    assert (evaluator.dataset, evaluator.recipe, evaluator.learned) == (None, None, None)
+    assert (evaluator.dataset, evaluator.recipe, evaluator.learned_of(spec)) == (None, None, None)
     assert evaluator.is_full_size()
     np.testing.assert_array_equal(evaluator.lower_bounds([plan(spec)] * 2), [0.0, 0.0])
     evaluator.check_space(load_space("mnv2"))

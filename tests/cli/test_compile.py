@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from mnv2search.model.build import build
+from mnv2search.model.weights.network_file import Learned
+from mnv2search.training.checkpoint import write_network
+from mnv2search.workflows.options import chosen_spec
 
 Run = Callable[..., Any]
 SPEC = """mnv2search: 1
@@ -24,6 +30,13 @@ blocks:
 def spec(tmp_path: Path) -> str:
     (tmp_path / "mine.yaml").write_text(SPEC)
     return "mine.yaml"
+
+
+@pytest.fixture
+def best(spec: str, tmp_path: Path) -> str:
+    learned = Learned(classes=("dark", "light"), normalization="tensorflow", crop=1.0)
+    write_network(tmp_path / "best.pt", build(chosen_spec(tmp_path / spec), seed=0).eval(), learned=learned)
+    return "best.pt"
 
 
 @pytest.fixture
@@ -76,7 +89,7 @@ def test_a_runtime_that_is_missing_is_told_before_any_file_is_written(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-o", "net.onnx", "--precision", "fp16"], ".tflite files support fp16"),
+        (["-o", "net.onnx", "--precision", "fp16"], ".tflite and .mlpackage files support fp16"),
         (["-o", "net.onnx", "--data", "photos"], "random weights"),
         (["-o", "net.onnx", "-o", "net.onnx"], "twice"),
         (["-o", "net.tflite", "-o", "net.tfl"], "unknown export format"),
@@ -90,6 +103,34 @@ def test_options_that_cannot_be_met_are_refused_before_any_work(
     assert done.code == 2
     assert said in done.err
     assert not list(tmp_path.glob("net*"))
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "parts"])
+def test_integers_are_calibrated_on_whatever_data_are_given(
+    run: Run, spec: str, photos: str, tmp_path: Path, form: str
+) -> None:
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(tmp_path / photos, "photos")
+    source, count = {"folder": ("photos/train/dark", 6), "tar": ("photos.tar", 10), "parts": (photos, 10)}[form]
+    done = run("compile", spec, "-o", "net.onnx", "--precision", "int8", "--calibration", source, "--no-fvcore")
+    assert done.code == 0, done.err
+    assert f"its ranges come from {count} images" in done.out
+
+
+def test_another_normalization_than_that_of_the_training_is_refused(run: Run, best: str, tmp_path: Path) -> None:
+    done = run("compile", best, "-o", "net.onnx", "--normalization", "unit")
+    assert done.code == 2
+    assert "trained with tensorflow" in done.err
+    assert not (tmp_path / "net.onnx").exists()
+    assert run("compile", best, "-o", "net.onnx", "--normalization", "tensorflow").code == 0
+
+
+def test_the_preprocessing_is_printed_in_two_lines(run: Run, best: str) -> None:
+    assert run("compile", best, "-o", "net.onnx", "--no-fvcore").err.splitlines() == [
+        "input: 32 x 32 px; short side scaled to 32 px (bicubic), center square; RGB, value / 255, mean 0.5, "
+        "standard deviation 0.5",
+        "output logits, 2 for an image: logits of the classes; classes: dark, light",
+    ]
 
 
 def test_results_are_printed_however_quiet_and_integers_take_images_of_the_data(

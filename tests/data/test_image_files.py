@@ -21,6 +21,7 @@ from PIL import Image
 import mnv2search
 from mnv2search.data.image_files import MAX_PIXELS, checked_size, opened_image
 from mnv2search.data.pixels import read_pixels
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.data.readers.masks import mask_of
 from mnv2search.export.calibration import calibration_images
 from mnv2search.spec.size import Size
@@ -180,10 +181,15 @@ def test_exif_whose_entries_repeat_one_another_takes_little_memory(kind: str) ->
         tracemalloc.stop()
 
 
+SQUARE = Preprocessing(
+    size=Size(width=64, height=64), output="logits", output_shape=(2,), meaning="", normalization="unit", short_px=74
+)
+
+
 def test_a_line_of_pixels_is_not_scaled_to_gigabytes(tmp_path: Path) -> None:
     path = tmp_path / "line.png"
     path.write_bytes(encoded("PNG", Image.new("RGB", (60_000, 1), (9, 9, 9))))
-    found = calibration_images(tmp_path, files=[path], size=Size(width=64, height=64), normalization="unit")
+    found = calibration_images(tmp_path, files=[path], preprocessing=SQUARE)
     assert found.images.shape == (1, 3, 64, 64)
     assert np.allclose(found.images, 9 / 255)
 
@@ -193,7 +199,7 @@ def test_calibration_names_odd_images_and_leaves_them_out(tmp_path: Path) -> Non
     for file in files:
         PICTURE.save(file)
     files[3].write_bytes(encoded("AVIF"))
-    found = calibration_images(tmp_path, files=files, size=Size(width=32, height=32))
+    found = calibration_images(tmp_path, files=files, preprocessing=SQUARE)
     assert found.broken == (files[3],)
 
 

@@ -17,6 +17,7 @@ from export_specs import EXOTIC, images, lively, mobilenet_v2, small_specs
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.errors import ExportError, UnknownNameError, WeightsError
 from mnv2search.export import Exporter, export
 from mnv2search.export.arrays import layer_arrays
@@ -47,6 +48,10 @@ def saved(model: MobileNet, folder: Path) -> Path:
     path = folder / "weights.pth"
     torch.save(model.state_dict(), path)
     return path
+
+
+def source_of(model: MobileNet) -> str:
+    return source_text(model.plan, only_size=model.only_size, preprocessing=Preprocessing.of(model.plan, None))
 
 
 @every_suffix
@@ -97,7 +102,7 @@ def test_any_network_agrees_with_its_onnx_graph(spec: ModelSpec) -> None:
 def test_any_network_agrees_with_its_source(spec: ModelSpec) -> None:
     model = lively(spec)
     namespace: dict[str, Callable[[], torch.nn.Module]] = {"__name__": "exported"}  # type: ignore[dict-item]
-    exec(source_text(model.plan, only_size=model.only_size), namespace)
+    exec(source_of(model), namespace)
     made = namespace["network"]()
     made.load_state_dict(model.state_dict())
     assert list(made.state_dict()) == list(model.state_dict())
@@ -107,7 +112,7 @@ def test_any_network_agrees_with_its_source(spec: ModelSpec) -> None:
 def test_state_dict_file_holds_the_spec_and_no_code(tmp_path: Path) -> None:
     export(EXOTIC["gated"], tmp_path / "net.pt", seed=5)
     content = torch.load(tmp_path / "net.pt", weights_only=True)
-    assert sorted(content) == ["mnv2search", "spec", "state_dict"]
+    assert sorted(content) == ["mnv2search", "preprocessing", "spec", "state_dict"]
     assert read_network(tmp_path / "net.pt").spec == EXOTIC["gated"]
 
 
@@ -155,14 +160,14 @@ def test_source_runs_without_this_package(tmp_path: Path) -> None:
 
 
 def test_source_shows_one_row_a_convolution() -> None:
-    text = source_text(build(PLAIN).plan, only_size=None)
+    text = source_of(build(PLAIN))
     assert (
         '    (   2, "depthwise",    96,    96, 3, 2, 1,     96, (1, 1, 1, 1), "batch", "relu6"),' in text.splitlines()
     )
 
 
 def test_source_leaves_out_what_the_network_has_not() -> None:
-    text = source_text(build(PLAIN).plan, only_size=None)
+    text = source_of(build(PLAIN))
     assert [
         word for word in ("Gate", "SplitConv2d", "PaddedConv2d", "GroupNorm", "avg_pool2d(x, self") if word in text
     ] == []
@@ -184,7 +189,8 @@ def test_names_with_quotes_stay_text(tmp_path: Path) -> None:
 @every_suffix
 def test_only_the_file_is_left(suffix: str, tmp_path: Path) -> None:
     export(PLAIN, tmp_path / f"net{suffix}")
-    assert [path.name for path in tmp_path.iterdir()] == [f"net{suffix}"]
+    beside = ["net.pte.json"] if suffix == ".pte" else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"net{suffix}", *beside]
 
 
 def test_same_seed_writes_the_same_weights(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from export_specs import EXOTIC, lively
 from PIL import Image
 
 from mnv2search.cost import cost_of
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.errors import ExportError, OptionError
 from mnv2search.export import export
 from mnv2search.export.precision import Precision
@@ -154,7 +155,7 @@ def test_random_numbers_are_called_so(run: Run, tmp_path: Path) -> None:
         (["--precision", "int8"], "none is requested"),
         (["-o", "net.onnx", "--calibration", "."], "needs no images to calibrate with"),
         (["-o", "net.pt", "--precision", "int8"], ".pt files support fp32, not int8"),
-        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing is not a folder"),
+        (["-o", "net.onnx", "--precision", "int8", "--calibration", "missing"], "missing does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_refused(run: Run, words: list[str], says: str, tmp_path: Path) -> None:
@@ -200,6 +201,13 @@ def test_one_class_throughout_is_no_agreement(
         precision=Precision(kind="int8", images=pictures()),
     )
     report = replace(written, classes=classes, same_class=same, images=images)
-    compiled = Compiled(plan=plan(PLAIN), cost=cost_of(PLAIN), fvcore_madds=None, exports=(report,), weights=weights)
+    compiled = Compiled(
+        plan=plan(PLAIN),
+        cost=cost_of(PLAIN),
+        fvcore_madds=None,
+        exports=(report,),
+        weights=weights,
+        preprocessing=Preprocessing.of(plan(PLAIN), None),
+    )
     (line,) = compiled_results(compiled)
     assert f"(root mean square, relative){said}; its ranges" in line

@@ -118,7 +118,9 @@ def test_the_best_weights_know_their_classes(parts: tuple[Pixels, Pixels], tmp_p
         precision="float32",
         classes=("red", "green", "blue"),
     )
-    assert read_learned(tmp_path / BEST) == Learned(classes=("red", "green", "blue"), normalization="tensorflow")
+    assert read_learned(tmp_path / BEST) == Learned(
+        classes=("red", "green", "blue"), normalization="tensorflow", crop=1.0
+    )
     trained(parts, tmp_path / "plain", recipe)
     assert read_learned(tmp_path / "plain" / BEST) is None
 

@@ -277,3 +277,15 @@ def test_a_full_disk_names_the_picture_and_leaves_no_part_of_it(
     assert done.code == 1
     assert "error: out/image-predicted.png: cannot be written: No space left on device" in done.err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("spec", "turned"), [(CLASSIFIER, True), (detector(), False)], ids=["labels", "boxes"])
+def test_a_classifier_sees_a_photograph_upright_and_boxes_refer_to_stored_pixels(
+    spec: ModelSpec, turned: bool, tmp_path: Path
+) -> None:
+    model, _ = files(spec, tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    (found,) = predict(model, [tmp_path / "turned.jpg"], output=tmp_path / "out", score=0.0)
+    assert pixels(found.drawn).shape[:2] == ((60, 40) if turned else (40, 60))

@@ -88,7 +88,6 @@ class SupernetEvaluator(Evaluator):
             device=own_device(),
         )
         self.dataset = read_dataset(Path(data), "classification", unpack_to=image_folder())
-        self.learned = Learned(classes=self.dataset.classes, normalization=self._options.recipe.normalization)
         self._supernet: TrainedSupernet | None = None
 
     @property
@@ -163,6 +162,11 @@ class SupernetEvaluator(Evaluator):
         if source is not None and corresponds(spec, source.spec):
             inherit(model, source)
         return model
+
+    def learned_of(self, spec: ModelSpec) -> Learned:
+        """Metadata of the shared weights, as `spec` is evaluated."""
+        supernet = self._trained()
+        return self.task.learned(spec, supernet.val, self.dataset.classes, supernet.recipe.normalization)
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with its part of the shared weights, at the fidelity of the training, in evaluation mode."""

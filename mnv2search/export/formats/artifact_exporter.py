@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from mnv2search.atomic import write_text
+from mnv2search.data.preprocessing import Layout, Preprocessing
 from mnv2search.export.arrays import layer_arrays
 from mnv2search.export.check import Run, accept, difference, network, write_checked
 from mnv2search.export.precision import FP32, Precision
@@ -15,24 +17,39 @@ from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.types import NetworkArrays
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.model.weights.network_file import learned_beside
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan
 
 
 class LoweredExporter(ABC):
-    """An exporter that lowers a plan to bytes, and runs them in the format's runtime."""
+    """An exporter that lowers a plan to bytes, and runs them in the format's runtime.
+
+    Attributes:
+        layout: layout of images and maps in a file.
+        has_metadata: a file has room for the preprocessing; otherwise it is written to ``FILE.json``.
+    """
 
     suffix: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
+    layout: ClassVar[Layout] = "NCHW"
+    has_metadata: ClassVar[bool] = True
 
     def check(self, spec: ModelSpec) -> None:
         """Refuse a network that the format does not support or that cannot be compared; see `CheckingExporter`."""
         del spec  # a format for every network, whose runtime is always installed
 
     @abstractmethod
-    def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:
-        """The content of a file."""
+    def lowered(
+        self,
+        plan: Plan,
+        arrays: NetworkArrays,
+        ranges: Ranges | None,
+        precision: Precision,
+        preprocessing: Preprocessing | None = None,
+    ) -> bytes:
+        """The content of a file; `preprocessing` is written into it if the format has room for metadata."""
 
     @abstractmethod
     def run(self, source: Path | bytes) -> Run:
@@ -50,15 +67,19 @@ class LoweredExporter(ABC):
         model = network(spec, weights=weights, seed=seed)
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
-        content = self.lowered(model.plan, arrays, ranges, precision)
+        preprocessing = Preprocessing.of(model.plan, learned_beside(weights))
+        content = self.lowered(model.plan, arrays, ranges, precision, preprocessing)
 
         def run(plan: Plan) -> Run:
             return self.run(self.lowered(plan, arrays, ranges, precision))
 
         reference = _choice_of(model, to, seed=seed, precision=precision, run=run)
-        return write_checked(
+        report = write_checked(
             model, to, seed=seed, content=content, load=self.load, precision=precision, reference=reference
         )
+        if not self.has_metadata:
+            write_text(to.with_name(f"{to.name}.json"), f"{preprocessing.text(self.layout)}\n")
+        return report
 
 
 def _choice_of(

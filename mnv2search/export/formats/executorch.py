@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter
@@ -33,7 +34,16 @@ class ExecuTorchExporter(LoweredExporter):
         refuse_choice(spec, PROGRAM)
         _library()
 
-    def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:  # noqa: ARG002
+    has_metadata = False
+
+    def lowered(
+        self,
+        plan: Plan,
+        arrays: NetworkArrays,
+        ranges: Ranges | None,
+        precision: Precision,  # noqa: ARG002
+        preprocessing: Preprocessing | None = None,  # noqa: ARG002
+    ) -> bytes:
         """The program."""
         return executorch_bytes(plan, arrays, ranges=ranges)
 

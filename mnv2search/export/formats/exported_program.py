@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mnv2search.data.preprocessing import KEY, Preprocessing
 from mnv2search.errors import OptionError
 from mnv2search.export.check import Run, network, write_checked
 from mnv2search.model.build import MobileNet
@@ -26,7 +27,9 @@ class ExportedProgramExporter:
         """Write the program, load it and compare the two."""
         self.check(spec)
         model = network(spec, weights=weights, seed=seed)
-        content = _program_bytes(model, told_of(spec, learned_beside(weights)))
+        learned = learned_beside(weights)
+        preprocessing = Preprocessing.of(model.plan, learned)
+        content = _program_bytes(model, told_of(spec, learned), {f"{KEY}.json": preprocessing.text("NCHW")})
 
         def load(_: Path) -> Run:
             # torch.export.load runs code from its input: it only gets bytes that this process made, never a file
@@ -36,20 +39,29 @@ class ExportedProgramExporter:
 
     def check(self, spec: ModelSpec) -> None:
         """Refuse non-maximum suppression, which cannot be traced."""
-        if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
-            raise OptionError(
-                f"{self.suffix} does not support the non-maximum suppression of {spec.name}",
-                hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
-            )
+        refuse_suppression(spec, self.suffix)
 
     def load(self, path: Path) -> Run:
         """The network of a file, built from its spec and weights; the program in the file is not run."""
         return read_network(path)
 
 
-def _program_bytes(model: MobileNet, told: Mapping[str, object]) -> bytes:
+def refuse_suppression(spec: ModelSpec, suffix: str) -> None:
+    """Refuse non-maximum suppression, which cannot be traced.
+
+    Raises:
+        OptionError: the network contains it.
+    """
+    if isinstance(spec.head, SsdLite) and spec.head.output == "detections":
+        raise OptionError(
+            f"{suffix} does not support the non-maximum suppression of {spec.name}",
+            hint="write .onnx or .tflite, or give the head output: boxes (--head-output boxes)",
+        )
+
+
+def _program_bytes(model: MobileNet, told: Mapping[str, object], others: Mapping[str, str]) -> bytes:
     images = torch.zeros(2, 3, *model.spec.size)
     program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
     content = io.BytesIO()  # torch 2.13 aborts the process if it opens a file itself and cannot write to it
-    write_program(program, content, told=told)
+    write_program(program, content, told=told, others=others)
     return content.getvalue()

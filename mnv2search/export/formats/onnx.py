@@ -6,8 +6,10 @@ from pathlib import Path
 
 import onnxruntime
 import torch
+from onnx import ModelProto
 from torch import Tensor
 
+from mnv2search.data.preprocessing import KEY, Preprocessing
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter
 from mnv2search.export.precision import Precision
@@ -24,11 +26,24 @@ class OnnxExporter(LoweredExporter):
     suffix = ".onnx"
     precisions = ("fp32", "int8")
 
-    def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:  # noqa: ARG002
-        """The serialised graph."""
+    def lowered(
+        self,
+        plan: Plan,
+        arrays: NetworkArrays,
+        ranges: Ranges | None,
+        precision: Precision,  # noqa: ARG002
+        preprocessing: Preprocessing | None = None,
+    ) -> bytes:
+        """The serialised graph, with `preprocessing` in its metadata."""
         if ranges is None:
-            return onnx_bytes(plan, arrays, batch=None)
-        return onnx_int8_bytes(plan, arrays, ranges=ranges, batch=None)
+            graph = onnx_bytes(plan, arrays, batch=None)
+        else:
+            graph = onnx_int8_bytes(plan, arrays, ranges=ranges, batch=None)
+        if preprocessing is None:
+            return graph
+        told = ModelProto(doc_string="\n".join(preprocessing.lines()))
+        told.metadata_props.add(key=KEY, value=preprocessing.text(self.layout))
+        return b"".join([graph, told.SerializeToString()])  # fields of a second message are merged into the first
 
     def run(self, source: Path | bytes) -> Run:
         """The function computed by a graph."""

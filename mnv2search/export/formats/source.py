@@ -11,9 +11,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.export.check import Run, network, write_checked
-from mnv2search.export.formats.source_tables import constants, endpoints_inside, head_units, tables
+from mnv2search.export.formats.source_tables import (
+    constants,
+    endpoints_inside,
+    head_units,
+    preprocessing_constants,
+    tables,
+)
 from mnv2search.model.build import MobileNet
+from mnv2search.model.weights.network_file import learned_beside
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Plan
@@ -34,7 +42,8 @@ class SourceExporter:
     def export(self, spec: ModelSpec, *, weights: Path | None, to: Path, seed: int) -> ExportReport:
         """Write the module, run it with the network's weights and compare the two."""
         model = network(spec, weights=weights, seed=seed)
-        text = source_text(model.plan, only_size=model.only_size)
+        preprocessing = Preprocessing.of(model.plan, learned_beside(weights))
+        text = source_text(model.plan, only_size=model.only_size, preprocessing=preprocessing)
         load = partial(_run, text, model)
         return write_checked(model, to, seed=seed, content=text.encode(), load=load)
 
@@ -56,9 +65,12 @@ def _run(text: str, model: MobileNet, path: Path) -> Run:
     return run
 
 
-def source_text(plan: Plan, *, only_size: Size | None) -> str:
-    """A Python module whose `network()` creates the network of `plan`, for images of `only_size` (None for any)."""
-    words, spec = {*_layer_words(plan), *_words(plan, only_size)}, plan.spec
+def source_text(plan: Plan, *, only_size: Size | None, preprocessing: Preprocessing) -> str:
+    """A Python module whose `network()` creates the network of `plan`, for images of `only_size` (None for any).
+
+    Its `preprocess()` converts an image file, if the preprocessing is known.
+    """
+    words, spec = {*_layer_words(plan), *_words(plan, only_size), *_preprocessing_words(preprocessing)}, plan.spec
     own_eps = isinstance(spec.head, DeepLab) and "batch_norm" in words
     head_norms = {layer.normalizer for unit in head_units(plan) for layer in unit.layers}
     return Template("".join(_shown(words))).substitute(
@@ -69,7 +81,8 @@ def source_text(plan: Plan, *, only_size: Size | None) -> str:
         answer=_answer(plan),
         parameters=f"{NAMES}, and those of the head its own." if plan.dense else f"{NAMES}.",
         tables="\n\n".join(tables(plan)),
-        constants="\n".join(constants(plan, only_size)),
+        constants="\n".join([*constants(plan, only_size), *preprocessing_constants(preprocessing)]),
+        output_line=f"Output: {preprocessing.meaning}.",
         groups="int | tuple[tuple[int, int], ...]" if "uneven" in words else "int",
         norm_option=", norm_eps: float = NORM_EPS" if own_eps else "",
         norm_eps="norm_eps" if own_eps else "NORM_EPS",
@@ -114,6 +127,13 @@ def _words(plan: Plan, only_size: Size | None) -> Iterator[str]:
         "features": plan.classifier is None and not plan.dense,
     }
     return (word for word, is_true in words.items() if is_true)
+
+
+def _preprocessing_words(preprocessing: Preprocessing) -> Iterator[str]:
+    if preprocessing.is_whole:
+        yield "whole"
+    if preprocessing.is_whole or preprocessing.short_px is not None:
+        yield "preprocess"
 
 
 def _shown(words: Collection[str]) -> Iterator[str]:

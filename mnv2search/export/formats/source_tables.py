@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.ssdlite import SsdLiteHead
+from mnv2search.recipe import NORMALIZATIONS
 from mnv2search.spec.heads.anchors import CODER_SCALES, MOST_GROWTH, anchors
 from mnv2search.spec.model_spec import Classifier, DeepLab, SsdLite
 from mnv2search.spec.plan import Layer, Plan, Unit
@@ -30,14 +32,14 @@ def head_units(plan: Plan) -> tuple[Unit, ...]:
 def tables(plan: Plan) -> Iterator[str]:
     """The tables of the layers of the features and of a dense head, with a row for each convolution."""
     lines = [
-        "# One row a convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding at",
-        "# top, bottom, left and right, norm and activation. A convolution without norm has a bias.",
+        "# One row for each convolution: unit, role, channels in and out, kernel, stride, dilation, groups, padding",
+        "# (top, bottom, left, right), normalization and activation. Without normalization there is a bias.",
     ]
     if any(len(set(layer.parts)) > 1 for unit in plan.features for layer in unit.layers):
-        lines.append("# Where groups lists pairs, the channels are split into parts of these inputs and outputs.")
+        lines.append("# Pairs in `groups` are the input and output channels of each group.")
     yield "\n".join([*lines, *_table("LAYERS", plan.features)])
     if plan.dense:
-        lines = ["# The head's convolutions, one row each as above.", *_table("HEAD_LAYERS", head_units(plan))]
+        lines = ["# The convolutions of the head, in the same format.", *_table("HEAD_LAYERS", head_units(plan))]
         yield "\n".join(lines)
 
 
@@ -82,12 +84,12 @@ def constants(plan: Plan, only_size: Size | None) -> Iterator[str]:
     if plan.dense:
         yield from _head_constants(plan)
     if only_size is not None:
-        yield f"SIZE_PX = {tuple(only_size)}  # height and width that the padding was laid out for"
+        yield f"SIZE_PX = {tuple(only_size)}  # height and width of the images, on which the padding depends"
 
 
 def _shortcuts(plan: Plan) -> Iterator[str]:
     shortcuts = [(n, unit.shortcut) for n, unit in enumerate(plan.features, start=1) if unit.shortcut != "none"]
-    yield "# Units that add their input to their output."
+    yield "# Units whose input is added to their output."
     if not shortcuts:
         yield "SHORTCUTS: dict[int, str] = {}"
         return
@@ -105,7 +107,7 @@ def _head_constants(plan: Plan) -> Iterator[str]:
         yield f'    ("{unit.name}", "{unit.kind}", {reads}),'
     yield ")"
     if inside := endpoints_inside(plan):
-        yield "# Blocks that are read inside: after how many of their modules, and the name of what is there."
+        yield "# Maps inside blocks that the head reads: number of modules of the block before the map, and its name."
         yield "INSIDE: dict[int, tuple[tuple[int, str], ...]] = {"
         for number, places in inside.items():
             named = _tuple([f'({end}, "{name}")' for end, name in places])
@@ -119,7 +121,7 @@ def _head_constants(plan: Plan) -> Iterator[str]:
 
 def _detector_constants(plan: Plan, head: SsdLite) -> Iterator[str]:
     yield f"DROPOUT, DEVIATION, CLASSES = 0.0, {SsdLiteHead.predictor_deviation}, {head.classes}"
-    yield "# Height and width of each map, and width and height of the boxes of one place over those of the image."
+    yield "# For each map: height and width, then width and height of each anchor relative to the image's."
     yield "ANCHORS = ("
     first, places = 0, anchors(plan)
     for number, unit in enumerate(u for u in plan.units if u.kind == "boxes"):
@@ -134,6 +136,20 @@ def _detector_constants(plan: Plan, head: SsdLite) -> Iterator[str]:
     if head.output == "detections":
         limits = f"{head.detections}, {head.score_threshold!r}, {head.iou_threshold!r}"
         yield f"MOST, LEAST_SCORE, LARGEST_IOU = {limits}"
+
+
+def preprocessing_constants(preprocessing: Preprocessing) -> Iterator[str]:
+    """Lines of the names of the classes and the constants of `preprocess`."""
+    if preprocessing.classes:
+        yield from ("# Names of the classes by index.", "LABELS = (")
+        yield from (f"    {name!r}," for name in preprocessing.classes)
+        yield ")"
+    if preprocessing.normalization is not None:
+        yield "# Mean and standard deviation of the channels R, G and B, for values from 0 to 1."
+        mean, deviation = NORMALIZATIONS[preprocessing.normalization]
+        yield f"MEAN, STD = {mean!r}, {deviation!r}"
+    if preprocessing.short_px is not None:
+        yield f"SHORT_PX = {preprocessing.short_px}  # short side of the scaled image, before the center crop"
 
 
 def endpoints_inside(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:

@@ -8,6 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from mnv2search.data.preprocessing import KEY, Preprocessing
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter
@@ -25,14 +26,23 @@ class TfliteExporter(LoweredExporter):
 
     suffix = ".tflite"
     precisions = ("fp32", "fp16", "int8")
+    layout = "NHWC"
 
     def check(self, spec: ModelSpec) -> None:  # noqa: ARG002
         """Raise an error only if the runtime is missing."""
         _litert()
 
-    def lowered(self, plan: Plan, arrays: NetworkArrays, ranges: Ranges | None, precision: Precision) -> bytes:
-        """The serialised model."""
-        return tflite_bytes(plan, arrays, ranges=ranges, half=precision.kind == "fp16")
+    def lowered(
+        self,
+        plan: Plan,
+        arrays: NetworkArrays,
+        ranges: Ranges | None,
+        precision: Precision,
+        preprocessing: Preprocessing | None = None,
+    ) -> bytes:
+        """The serialised model, with `preprocessing` in its metadata."""
+        metadata = {} if preprocessing is None else {KEY: preprocessing.text(self.layout)}
+        return tflite_bytes(plan, arrays, ranges=ranges, half=precision.kind == "fp16", metadata=metadata)
 
     def run(self, source: Path | bytes) -> Run:
         """The function computed by a model."""

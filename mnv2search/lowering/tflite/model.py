@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -94,11 +95,13 @@ def tflite_bytes(
     batch: int = 1,
     ranges: Ranges | None = None,
     half: bool = False,
+    metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """The network as a serialised TFLite model that maps `image` (N, S, S, 3), channels last, to `output`.
 
     With the `ranges` of its tensors, the network is in eight-bit integers, with input and output in single precision;
-    with `half`, weights are stored in half precision, and the runtime may compute in half precision.
+    with `half`, weights are stored in half precision, and the runtime may compute in half precision. Each text of
+    `metadata` is stored in a buffer that the model's table of metadata names.
 
     Raises:
         OptionError: `weights` lack a layer of the plan, both `ranges` and `half` are given, or the batch has several
@@ -114,7 +117,7 @@ def tflite_bytes(
     graph = Graph()
     output = lower(plan, weights, graph=graph, batch=batch, ranges=ranges, half=half)
     description = f"{plan.spec.name}, written by mnv2search"
-    return _Writer(graph).model(output, description, HALF if half else {})
+    return _Writer(graph).model(output, description, {**(HALF if half else {}), **metadata})
 
 
 class _Writer:

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -30,10 +30,17 @@ GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search com
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """Metadata of trained weights: the classes by index, and the normalisation of the images."""
+    """Metadata of trained weights: the classes by index, and how evaluations preprocess images.
+
+    Attributes:
+        normalization: name of one of `mnv2search.recipe.NORMALIZATIONS`.
+        crop: share of an image's short side that the center crop keeps, 1 for no crop; None for tasks that resize
+            the whole image, and if it is unknown.
+    """
 
     classes: tuple[str, ...]
     normalization: str
+    crop: float | None = None
 
 
 def read_network(path: Path) -> MobileNet:
@@ -77,10 +84,10 @@ def read_learned(path: Path) -> Learned | None:
         return None
     with suppress(ValidationError):
         learned = convert(told, Learned)
-        if learned.normalization in NORMALIZATIONS:
+        if learned.normalization in NORMALIZATIONS and (learned.crop is None or 0 < learned.crop <= 1):
             return learned
     raise WeightsError(
-        f"{path} does not say which classes its network knows, or how its images are normalised",
+        f"{path} does not say which classes its network knows, or how its images are preprocessed",
         hint="write the file again",
     )
 
@@ -99,7 +106,7 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, object]:
     """The content of a file besides the weights."""
     told: dict[str, object] = {"mnv2search": FORMAT, "spec": dumps(spec)}
     if learned is not None:
-        told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
+        told["learned"] = {**asdict(learned), "classes": list(learned.classes)}
     return told
 
 

@@ -42,9 +42,11 @@ DTYPES: Mapping[object, torch.dtype] = {
 STRIDED = 7
 
 
-def write_program(program: torch.export.ExportedProgram, to: IO[bytes], *, told: Mapping[str, object]) -> None:
-    """Write a program with a description of its network as JSON values."""
-    torch.export.save(program, to, extra_files={TOLD: json.dumps(told)})
+def write_program(
+    program: torch.export.ExportedProgram, to: IO[bytes], *, told: Mapping[str, object], others: Mapping[str, str]
+) -> None:
+    """Write a program with a description of its network as JSON values, and other texts by file name."""
+    torch.export.save(program, to, extra_files={TOLD: json.dumps(told), **others})
 
 
 def read_program_file(file: BinaryIO) -> dict[str, object]:

@@ -20,11 +20,13 @@ OUTPUTS: tuple[str, ...] = (*DETECTOR_OUTPUTS, *SEGMENTER_OUTPUTS)
 
 LEFT = {
     "raw": "encoded boxes and logits, the background's first: decoding and non-maximum suppression are left to you",
-    "boxes": "corners over the image's sides, then scores: non-maximum suppression is left to you",
-    "detections": "corners over the image's sides, score and class, best first: non-maximum suppression is in it",
-    "logits": "logits on the size of the map: enlarging and choosing the highest are left to you",
-    "resized": "logits of every pixel: choosing the highest is left to you",
-    "classes": "the number of the class of every pixel",
+    "boxes": "x0, y0, x1, y1 relative to the image's sides, then a score for each class: non-maximum suppression is "
+    "left to you",
+    "detections": "x0, y0, x1, y1 relative to the image's sides, score and class index, best first, after "
+    "non-maximum suppression; unused rows are zero",
+    "logits": "a logit of each class at the head's size: enlarging and choosing the highest are left to you",
+    "resized": "a logit of each class for every pixel: choosing the highest is left to you",
+    "classes": "the class index of every pixel",
 }
 
 
@@ -84,10 +86,13 @@ def answer_text(plan: Plan) -> str:
 
     >>> from mnv2search.spec.catalog import entry
     >>> from mnv2search.spec.plan import plan
-    >>> print(answer_text(plan(entry("deeplabv3_mobilenet_v2").spec)))
-    output resized, 21 x 513 x 513 for an image: logits of every pixel: choosing the highest is left to you
+    >>> answer_text(plan(with_output(entry("deeplabv3_mobilenet_v2").spec, "classes")))
+    'output classes, 513 x 513 for an image: the class index of every pixel'
     """
     output = output_of(plan.spec)
-    if output is None:
-        return ""
-    return f"output {output}, {' x '.join(map(str, answer_shape(plan)))} for an image: {LEFT[output]}"
+    return "" if output is None else output_text(output, answer_shape(plan), LEFT[output])
+
+
+def output_text(output: str, shape: tuple[int, ...], meaning: str) -> str:
+    """One line about an output."""
+    return f"output {output}, {' x '.join(map(str, shape))} for an image: {meaning}"

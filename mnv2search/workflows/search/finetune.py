@@ -279,7 +279,7 @@ class _Rounds:
         if evaluator.method == "training":
             write_whole(best, evaluator.trained_weights(spec).read_bytes())
         elif had.kind == "inherited" and evaluator.is_full_size():
-            write_network(best, evaluator.member(spec), learned=evaluator.learned)
+            write_network(best, evaluator.member(spec), learned=evaluator.learned_of(spec))
             entrant.is_kept = True
         else:
             return None

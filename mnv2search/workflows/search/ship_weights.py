@@ -39,7 +39,8 @@ def write_inherited(folder: Path, front: Sequence[Evaluation], evaluator: Evalua
     """Write the shared weights of each front member beside its spec."""
     for evaluation in front:
         member = evaluator.member(evaluation.spec)
-        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=evaluator.learned)
+        learned = evaluator.learned_of(evaluation.spec)
+        write_network(front_path(folder, evaluation, suffix=".pt"), member, learned=learned)
 
 
 def ship_finetuned(folder: Path, found: Finetuned) -> None:

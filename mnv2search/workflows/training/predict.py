@@ -12,6 +12,7 @@ from PIL import Image
 from mnv2search.atomic import replacing
 from mnv2search.data.dataset import class_name
 from mnv2search.data.image_files import SUFFIXES, opened_image
+from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.masks import numbered
 from mnv2search.errors import DataError, OptionError, WriteError
@@ -153,8 +154,9 @@ def _learned(model: Path, network: MobileNet) -> Learned:
 
 
 def _predicted(task: AnyTask, network: MobileNet, path: Path, learned: Learned, least_score: float) -> Predicted:
+    is_upright = Preprocessing.of(network.plan, learned).is_upright
     try:
-        with opened_image(path) as picture:
+        with opened_image(path, upright=is_upright) as picture:
             return task.predict(network, picture, learned, least_score=least_score)
     except UnsafeFileError as error:
         why = f"it is not a readable image ({error})"
