@@ -51,6 +51,10 @@ class Recipe(Checked):
         randaugment: number of RandAugment operations on each image.
         magnitude: magnitude of these operations, 0 to 30.
         mixup: alpha of mixup; 0 is off.
+        class_weights: weights of the images of each class in the loss: ``none``, ``sqrt`` or ``inverse``, in
+            proportion to the inverse of the class's number of training images, or to its square root. The mean over
+            the training images is 1.
+        patience: number of epochs without a better validation metric after which the training ends; 0 is off.
         normalization: normalisation of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
     """
 
@@ -78,6 +82,8 @@ class Recipe(Checked):
     randaugment: Annotated[int, Range(0, 10)] = 0
     magnitude: Annotated[int, Range(0, 30)] = 9
     mixup: Annotated[float, Range(0, 10)] = 0.0
+    class_weights: Literal["none", "sqrt", "inverse"] = "none"
+    patience: Annotated[int, Range(0, 100_000)] = 0
     normalization: Literal["imagenet", "tensorflow", "unit"] = "imagenet"
 
     def __post_init__(self) -> None:
@@ -120,6 +126,15 @@ def load_recipe(path_or_name: str) -> Recipe:
     except UnsafeFileError as error:
         raise DataError(f"{path} cannot be read: {error}", hint="give a recipe, a YAML file") from error
     return _read(decoded(data, file=str(path)), file=str(path), name=path.stem)
+
+
+def with_every_key(text: str) -> str:
+    """The YAML of a recipe with the defaults of the keys that it leaves out.
+
+    Raises:
+        SpecError: the text is not a recipe.
+    """
+    return _read(text, file="recipe", name="recipe").dumps()
 
 
 def _read(text: str, *, file: str, name: str) -> Recipe:

@@ -72,6 +72,10 @@ class Pace:
             self._warm = self.has_worked = True
             self._first, self._since = step, self._clock()  # the first step is slow
 
+    def went_back(self, steps: int) -> None:
+        """Record that finished steps were undone; they still count for the speed."""
+        self._first -= steps
+
     def judged(self, seconds: float) -> None:
         """Record the duration of an evaluation."""
         if self._warm:

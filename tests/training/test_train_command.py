@@ -32,7 +32,7 @@ RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 3\nema: 0.9\n"
 @pytest.fixture(autouse=True)
 def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """The precision does not depend on how long steps take."""
-    monkeypatch.setattr("mnv2search.training.trainer.fastest", lambda *_given, **_options: "float32")
+    monkeypatch.setattr("mnv2search.training.trainer.automatic_precision", lambda *_given: "float32")
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ from mnv2search.tasks.segmentation import Segmentation
 from mnv2search.tasks.task import task_of
 from mnv2search.training.distributed import Team
 from mnv2search.training.learner import Job
+from mnv2search.training.resumption import LAST
 from mnv2search.training.train import time_training
 from mnv2search.training.train import train as fit
-from mnv2search.training.trainer import LAST
 from mnv2search.workflows.training.train import TrainingRequest, train_spec
 
 Run = Callable[..., Any]

@@ -192,7 +192,7 @@ def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def told_what_is_kept(folder: Path) -> Iterator[None]:
     """Report what is kept and how to resume, if a training in `folder` is ended by KeyboardInterrupt."""
-    from mnv2search.training.trainer import LAST
+    from mnv2search.training.resumption import LAST
 
     try:
         yield

@@ -21,9 +21,9 @@ from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
+from mnv2search.training.resumption import BEST, LAST
 from mnv2search.training.throughput import LEAST_STEPS
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.search.finetune_plan import SPARE_SHARE, Finetuning, Plan, plan_of
 from mnv2search.workflows.search.outputs import front_path, write_spec
 

@@ -29,8 +29,8 @@ from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
+from mnv2search.training.resumption import BEST, LAST
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST, LAST
 from mnv2search.workflows.training.training_log import logged, write_page
 
 REPORT = "training.json"

@@ -19,7 +19,7 @@ from mnv2search.report.rows import counted
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.progress import Progress, history_record
-from mnv2search.training.trainer import LAST
+from mnv2search.training.resumption import LAST
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 if TYPE_CHECKING:
