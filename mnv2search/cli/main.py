@@ -23,6 +23,7 @@ COMMANDS = {
     "compile": ("networks", "Print the layers of a spec, and export the network."),
     "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
     "train": ("training.train", "Train a network on images."),
+    "evaluate": ("training.analysis", "Evaluate trained weights on images."),
     "predict": ("training.analysis", "Draw the predictions of a trained network into images."),
     "supernet": ("training.train", "Train weights that all networks of a space share, for several searches."),
     "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),

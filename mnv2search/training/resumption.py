@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mnv2search.errors import OptionError, SpecError, WeightsError
 from mnv2search.model.weights.network_file import read_network
-from mnv2search.recipe import with_every_key
+from mnv2search.recipe import recipe_of
 from mnv2search.training.checkpoint import Checkpoint, read_checkpoint
 from mnv2search.training.learner import B, Job, Learner
 
@@ -40,7 +40,7 @@ def _completed(identity: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(recipe, str):
         return identity
     try:
-        return {**identity, "recipe": with_every_key(recipe)}
+        return {**identity, "recipe": recipe_of(recipe).dumps()}
     except SpecError:
         return identity
 

@@ -118,6 +118,8 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
         self.known = Learned(classes=self.classes, normalization=recipe.normalization)
         self.learned = self.known if self.classes else None
         self.identity = {"spec": dumps(self.model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+        weights = self.task.class_weights(self.examples, self.model.spec, recipe)
+        self.weights = None if weights is None else weights.to(job.device)
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
@@ -141,6 +143,7 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
             seed=self.job.seed,
             number=state.step,
             teacher=self.teacher,
+            class_weights=self.weights,
         )
         loss = self.task.loss(step, batch)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

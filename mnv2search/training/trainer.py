@@ -285,9 +285,10 @@ class Trainer(Generic[B]):
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
             return
-        if not team.agreed(lambda: pace.is_tried(state.step)):
+        is_tried, is_over = team.agreed(lambda: (pace.is_tried(state.step), self._is_over()))
+        if not is_tried and not is_over:
             return
-        if self.evaluations and not pace.evaluation_s:
+        if self.evaluations and not pace.evaluation_s and not is_over:
             self._expect()
         if state.steps:
             found = team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, self._every)))
@@ -295,24 +296,23 @@ class Trainer(Generic[B]):
             found = team.agreed(self._planned)
         state.steps, state.every = found
 
+    def _is_over(self) -> bool:
+        """Whether the time of a training that refuses a short time is over before its steps are planned."""
+        return self.job.refuses_short_time and not self.state.steps and self.pace.is_over
+
     def _planned(self) -> Plan:
         """The plan of a training by time.
 
         Raises:
             OptionError: the time is too short for the steps so far and an evaluation, and the job refuses that.
         """
-        job, pace, step, time_s = self.job, self.pace, self.state.step, self.state.time_s
-        if time_s is not None and pace.least_s > time_s:
-            what = (
-                f"{step} steps and an evaluation take {pace.least_s:.0f} s, more than the {time_s:g} s that are given"
-            )
-            if job.refuses_short_time:
-                epoch_s = self.learner.epoch_steps / pace.per_s(step)
-                raise OptionError(
-                    what,
-                    hint=f"give more time, or a smaller network; an epoch takes about {max(1, math.ceil(epoch_s))} s",
-                )
-            job.on_note(f"{what}; the training ends after step {step}")
+        pace, step = self.pace, self.state.step
+        if pace.is_over:
+            what = pace.shortage_text(step)
+            if self._is_over():
+                epoch = f"an epoch takes about {math.ceil(pace.epoch_s(step))} s"
+                raise OptionError(what, hint=f"give more time, or a smaller network; {epoch}")
+            self.job.on_note(f"{what}; the training ends after step {step}")
         return pace.plan(step)
 
     def _expect(self) -> None:

@@ -15,6 +15,7 @@ COMMANDS = [
     "compile",
     "data",
     "train",
+    "evaluate",
     "predict",
     "supernet",
     "audit",

@@ -43,7 +43,8 @@ from mnv2search.training.learner import Job
 from mnv2search.training.resumption import LAST
 from mnv2search.training.train import time_training
 from mnv2search.training.train import train as fit
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 Run = Callable[..., Any]
 RECIPE = Recipe(
