@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
-from dataclasses import replace
 from pathlib import Path
 
 from mnv2search.atomic import write_text
@@ -62,12 +61,8 @@ def evaluate(
         raise OptionError(f"{written} exists", hint="choose another name, or overwrite it with --force")
     network = read_network(model)
     task, learned = task_of(network.spec), learned_of(model, network)
-    if seed is None:
-        seed = seed_of(model) or 0
-    dataset = task.read(Path(data), seed=seed, void=void)
-    learned = _checked(learned, dataset)
-    if normalization is not None:
-        learned = replace(learned, normalization=normalization)
+    dataset = task.read(Path(data), seed=(seed_of(model) or 0) if seed is None else seed, void=void)
+    learned = _checked(learned, dataset, normalization)
     parts = task.prepare(dataset, network.spec, Recipe(), splits=(split,), on_progress=on_decoded)
     examples = parts.examples[split]
     with joined(accelerator) as team:
@@ -94,8 +89,8 @@ def _write_page(report: EvaluationReport, examples: Sized, path: Path) -> None:
     write_text(path, page(title, [lines, *parts]))
 
 
-def _checked(learned: Learned, data: Data) -> Learned:
-    """The classes and the normalisation, with the names of the data if the network has none."""
+def _checked(learned: Learned, data: Data, normalization: str | None) -> Learned:
+    """The names of the classes, which are those of the data, and the normalisation."""
     if len(learned.classes) != len(data.classes):
         raise OptionError(
             f"the network has {len(learned.classes)} classes, and {data.root} has {len(data.classes)}",
@@ -108,4 +103,4 @@ def _checked(learned: Learned, data: Data) -> Learned:
             f"the network has a class {one!r} where {data.root} has {other!r}",
             hint="give images of the classes that it was trained on, in folders of the same names",
         )
-    return replace(learned, classes=data.classes)
+    return Learned(classes=data.classes, normalization=normalization or learned.normalization)
