@@ -16,6 +16,9 @@ from mnv2search.tasks.prediction import Found
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained
 
+# Predictions that are printed, and classes of each.
+MOST_PRINTED, SHOWN = 8, 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstImage:
@@ -198,3 +201,12 @@ class Prediction:
     image: Path
     drawn: Path
     found: tuple[Found, ...]
+
+
+class Predictions(tuple[Prediction, ...]):
+    """Predictions for several images; printed as one line for each of the first few."""
+
+    def __repr__(self) -> str:
+        shown = [f"{one.image}: {', '.join(map(str, one.found[:SHOWN])) or 'nothing'}" for one in self[:MOST_PRINTED]]
+        rest = [f"and {len(self) - MOST_PRINTED} more"] if len(self) > MOST_PRINTED else []
+        return "\n".join([f"<{len(self)} predictions", *shown, *rest]) + ">"

@@ -533,3 +533,15 @@ def test_a_training_that_diverged_says_so(
     assert "a gradient of step 7 is not finite: the training goes back to step 5" in " ".join(done.err.split())
     assert "the training diverged: the learning rate was halved once" in done.out
     assert json.loads((tmp_path / "out" / "training.json").read_text())["reductions"] == 1
+
+
+def test_a_training_that_was_stopped_early_is_finished(run: Run, laid: Path, tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(RECIPE.replace("lr: 0.05", "lr: 1.0e-8") + "patience: 2\n")
+    first = run(*train_words("--epochs", "40"))
+    again = run(*train_words("--epochs", "40"))
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (first.code, again.code) == (0, 0), again.err
+    assert "ended early: no better in 2 epochs" in first.out
+    assert told["is_stopped_early"]
+    assert told["steps"] < 200
+    assert "already finished" in again.err

@@ -15,7 +15,7 @@ from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.network_file import Learned, read_network
-from mnv2search.results.training import Prediction
+from mnv2search.results.training import Prediction, Predictions
 from mnv2search.tasks.prediction import Predicted
 from mnv2search.tasks.task import AnyTask, task_of
 from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name
@@ -32,7 +32,7 @@ def predict(
     normalization: str | None = None,
     force: bool = False,
     on_unreadable: Callable[[DataError], None] | None = None,
-) -> tuple[Prediction, ...]:
+) -> Predictions:
     """Draw the predictions of a network into images, as `mnv2search predict` does.
 
     Class names and normalization are read from the network's file, or else from the ``training.json`` beside it.
@@ -79,7 +79,7 @@ def predict(
     if on_unreadable is not None:
         for problem in unreadable:
             on_unreadable(problem)
-    return tuple(done)
+    return Predictions(done)
 
 
 def _make(folder: Path) -> None:

@@ -193,7 +193,7 @@ def _check_existing(request: TrainingRequest, *, epoch_steps: int) -> None:
         request.on_note(
             f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}"
         )
-    elif is_other:
+    elif is_other and not held.is_stopped_early:
         raise OptionError(
             f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
             hint="give another folder (-o)",
