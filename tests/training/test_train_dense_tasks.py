@@ -311,6 +311,11 @@ def test_the_command_trains(
     assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png", "tensorboard"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    evaluated = run("evaluate", str(tmp_path / "out" / "best.pt"), "--data", str(scenes.root), "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["metrics"] == told["test"]
+    assert (told["confusion"], told["worst"]) == ({}, [])
 
 
 def test_options_of_classifiers_are_refused(boxes: Dataset, run: Run, tmp_path: Path) -> None:
