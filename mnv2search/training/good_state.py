@@ -15,16 +15,18 @@ from mnv2search.errors import TrainingError
 # The learning rate is multiplied by this factor when a training diverges, at most so many times.
 LR_FACTOR = 0.5
 MOST_REDUCTIONS = 5
-# A state is good if the running mean of the loss is at most so many times that of the last good state.
-MOST_GROWTH = 2.0
+# A state is good if the running mean of the loss is at most so many times that of the last good state. A training has
+# diverged if it is more than `DIVERGED_GROWTH` times as large, and as many times `LEAST_LOSS`: fine-tuning begins
+# with small losses, which may rise.
+MOST_GROWTH, DIVERGED_GROWTH, LEAST_LOSS = 2.0, 10.0, 1.0
 
 
-class NonFiniteError(TrainingError):
-    """The loss, a gradient or a weight of a training is infinite or NaN."""
+class DivergedError(TrainingError):
+    """The loss, a gradient or a weight of a training is infinite or NaN, or the loss has become far too large."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} is not finite",
+            what,
             hint="lower the learning rate (lr) of the recipe, clip the gradient (clip_norm), or take other weights",
         )
 
@@ -71,6 +73,17 @@ class GoodState:
         False
         """
         return not running_loss > MOST_GROWTH * self.running_loss
+
+    def check(self, step: int, running_loss: float, weights: Iterable[Tensor]) -> None:
+        """Check a later state.
+
+        Raises:
+            DivergedError: a weight is not finite, or the running mean of the loss is far larger than in this state.
+        """
+        if running_loss > DIVERGED_GROWTH * max(LEAST_LOSS, self.running_loss):
+            raise DivergedError(f"the loss before step {step} is {running_loss:.0f}, and was {self.running_loss:.3g}")
+        if not is_finite(weights):
+            raise DivergedError(f"a weight after step {step} is not finite")
 
     def stored(self) -> dict[str, object]:
         """The state as a dictionary, for checkpoints."""

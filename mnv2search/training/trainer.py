@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from typing import Generic, cast
 
 import torch
@@ -14,14 +15,7 @@ from torch import nn
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
 from mnv2search.training.checkpoint import Checkpoint, restoring, write_checkpoint, write_network
-from mnv2search.training.good_state import (
-    LR_FACTOR,
-    MOST_REDUCTIONS,
-    GoodState,
-    NonFiniteError,
-    good_state_of,
-    is_finite,
-)
+from mnv2search.training.good_state import LR_FACTOR, MOST_REDUCTIONS, DivergedError, GoodState, good_state_of
 from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
 from mnv2search.training.learner import B, Job, Learner
 from mnv2search.training.optimizers import RunningMean, learning_rate, optimizer_of, set_dropout, set_momentum
@@ -45,8 +39,8 @@ class Trainer(Generic[B]):
 
     A resumed training takes the same steps as an uninterrupted one on the same machine with as many threads.
 
-    If a loss, a gradient or a weight is not finite, the training goes back to the last good state, which is that of
-    the beginning or of an evaluation, and continues at half the learning rate.
+    If a loss, a gradient or a weight is not finite, or the loss explodes, the training goes back to the last good
+    state, which is that of the beginning or of an evaluation, and continues at half the learning rate.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -154,19 +148,18 @@ class Trainer(Generic[B]):
         good.restore(self.model, self.averaged, self.optimizer)
         self.state.step, self.state.running_loss = good.step, good.running_loss
 
-    def _check_weights(self) -> None:
-        """Raise `NonFiniteError` for weights or statistics that are not finite; otherwise the state may be good."""
+    def _check(self) -> None:
+        """Raise `DivergedError` if the training has diverged; otherwise the present state may be good."""
         self.job.team.take_buffers(self._shown)
-        if not is_finite(self._shown.state_dict().values()):
-            raise NonFiniteError(f"a weight after step {self.state.step}")
+        self.good.check(self.state.step, self.state.running_loss, self._shown.state_dict().values())
         if self.good.allows(self.state.running_loss):
             self.good = self._copied()
 
-    def _slow_down(self, error: NonFiniteError) -> None:
+    def _slow_down(self, error: DivergedError) -> None:
         """Go back to the last good state with a lower learning rate.
 
         Raises:
-            NonFiniteError: the rate has nothing to do with it, or was lowered often enough.
+            DivergedError: the rate has nothing to do with it, or was lowered often enough.
         """
         state, lost = self.state, self.state.step - self.good.step
         if not lost or state.reductions == MOST_REDUCTIONS:
@@ -192,7 +185,7 @@ class Trainer(Generic[B]):
         while True:
             try:
                 return self._is_stopped_by_evaluation() or self._steps_from_here()
-            except NonFiniteError as error:
+            except DivergedError as error:
                 self._slow_down(error)
 
     def _is_stopped_by_evaluation(self) -> bool:
@@ -246,6 +239,8 @@ class Trainer(Generic[B]):
         state.step += 1
         if self.mean is not None:
             self.mean.move(min(self.recipe.ema, state.step / (state.step + 10)))
+        if math.isnan(self.good.running_loss):  # of a new training
+            self.good = replace(self.good, running_loss=loss)
         state.losses.append(loss)
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
@@ -256,7 +251,7 @@ class Trainer(Generic[B]):
         A step that fails in half precision is repeated in single precision, which then stays.
 
         Raises:
-            NonFiniteError: the loss or a gradient is not finite in single precision.
+            DivergedError: the loss or a gradient is not finite in single precision.
         """
         state, team = self.state, self.job.team
         seed = (self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63)
@@ -272,7 +267,7 @@ class Trainer(Generic[B]):
                 if math.isfinite(team.sums([error.loss])[0]):
                     what = "a gradient"
             if state.precision == "float32":
-                raise NonFiniteError(f"{what} of step {state.step + 1}")
+                raise DivergedError(f"{what} of step {state.step + 1} is not finite")
             where = f"{what} of step {state.step + 1} is not finite in {state.precision}"
             self._note(f"{where}: the training continues in float32")
             self._set_precision("float32")
@@ -337,7 +332,7 @@ class Trainer(Generic[B]):
     def _evaluate(self) -> Metrics | None:
         """Metrics on the validation images, or None if not evaluated or stopped; writes the best weights so far."""
         state, shown, job = self.state, self._shown, self.job
-        self._check_weights()
+        self._check()
         if not self.evaluations:
             return None
         begin = job.clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mnv2search.errors import OptionError, StoppedError, TrainingError
 from mnv2search.model.build import MobileNet, build
 from mnv2search.recipe import Recipe
 from mnv2search.tasks.classification import Classification
-from mnv2search.training.good_state import MOST_REDUCTIONS, GoodState, is_finite
+from mnv2search.training.good_state import MOST_REDUCTIONS, DivergedError, GoodState, is_finite
 from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
@@ -142,17 +143,43 @@ def test_weights_that_are_not_finite_are_never_evaluated(
     assert found.reductions == 1
 
 
-def test_a_rate_that_is_far_too_high_still_trains(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
-    run = Run(parts, tmp_path, replace(RECIPE, lr=60.0, ema=0.0))
+def test_a_loss_that_explodes_leads_back_too(
+    parts: tuple[Pixels, Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stepped(learner: Any, model: Any, optimizer: Any, batch: Any, state: Any, scaler: Any) -> float:
+        loss = gradient_step(learner, model, optimizer, batch, state, scaler)
+        return loss if state.reductions else loss * 1000 ** (state.step // 3)
+
+    monkeypatch.setattr(STEP, stepped)
+    run = Run(parts, tmp_path)
     found = run()
+    assert "the training goes back to step 0 and continues at 50 % of the learning rate" in run.notes[0]
+    assert run.notes[0].startswith("the loss before step 5 is ")
+    assert (found.reductions, found.steps) == (1, 20)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1e6], ids=["unclipped", "clipped"])
+def test_a_rate_that_is_far_too_high_is_lowered(
+    clip_norm: float, parts: tuple[Pixels, Pixels], tmp_path: Path
+) -> None:
+    run = Run(parts, tmp_path, replace(RECIPE, lr=5.0, ema=0.0, clip_norm=clip_norm))
+    found = run()
+    assert found.reductions >= 1
     assert is_finite(run.model.state_dict().values())
-    assert math.isfinite(found.losses[-1])
+    assert found.losses[-1] < 10
 
 
 def test_a_state_whose_loss_has_doubled_is_not_good() -> None:
     good = GoodState(step=5, running_loss=1.0, model={}, averaged=None, optimizer={})
     assert [good.allows(loss) for loss in (0.5, 1.9, 2.1, math.inf)] == [True, True, False, False]
     assert replace(good, running_loss=math.nan).allows(9.0)
+
+
+@pytest.mark.parametrize(("good", "loss", "diverged"), [(0.1, 9.0, False), (0.1, 11.0, True), (5.0, 49.0, False)])
+def test_small_losses_may_rise(good: float, loss: float, diverged: bool) -> None:
+    state = GoodState(step=5, running_loss=good, model={}, averaged=None, optimizer={})
+    with pytest.raises(DivergedError) if diverged else nullcontext():
+        state.check(10, loss, [torch.ones(1)])
 
 
 def test_a_good_state_does_not_change_with_the_training(tmp_path: Path) -> None:
