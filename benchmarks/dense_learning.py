@@ -31,7 +31,8 @@ from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.tasks.metrics import Metrics, record_of, share
 from mnv2search.tasks.task import task_of
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 BACKBONE = "efficientnet_lite0"
 # Anchors from 12 % of the image's side on, six a place, find more cells than three of 10 and 20 %.

@@ -51,7 +51,8 @@ from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
 from mnv2search.workflows.search.shipping import FINETUNE_SHARES
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 RIVALS = 2
 

@@ -26,7 +26,8 @@ from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import changed
 from mnv2search.workflows.compile import compile
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "use-the-exported-file.md"
 ONNX, LITERT, PREPARED, COUNT, _ = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

@@ -18,7 +18,8 @@ import numpy as np
 from mnv2search.recipe import load_recipe
 from mnv2search.results.training import TrainingReport
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 
 def main() -> None:

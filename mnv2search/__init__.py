@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnv2search.accuracy.types import Accuracy
     from mnv2search.cost import Cost, cost_of
     from mnv2search.errors import Mnv2SearchError, SpecError
-    from mnv2search.evaluation import Budget, Evaluation, evaluate
+    from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
     from mnv2search.latency.registry import open_device
     from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
     from mnv2search.model.build import build
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mnv2search.workflows.compile import compile
     from mnv2search.workflows.search.api import run, search
     from mnv2search.workflows.training.api import train
+    from mnv2search.workflows.training.evaluate import evaluate
     from mnv2search.workflows.training.predict import predict
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "cost_of",
     "dumps",
     "evaluate",
+    "evaluate_spec",
     "front",
     "hypervolume",
     "load",
@@ -75,7 +77,7 @@ _NAMES = {
     "accuracy.types": ("Accuracy",),
     "cost": ("Cost", "cost_of"),
     "errors": ("Mnv2SearchError", "SpecError"),
-    "evaluation": ("Budget", "Evaluation", "evaluate"),
+    "evaluation": ("Budget", "Evaluation", "evaluate_spec"),
     "latency.registry": ("open_device",),
     "latency.types": ("DeviceInfo", "Latency", "LatencyDevice"),
     "model.build": ("build",),
@@ -89,6 +91,7 @@ _NAMES = {
     "workflows.compile": ("compile",),
     "workflows.search.api": ("run", "search"),
     "workflows.training.api": ("train",),
+    "workflows.training.evaluate": ("evaluate",),
     "workflows.training.predict": ("predict",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -121,7 +121,7 @@ def no_report(step: int, value: float) -> None:
     del step, value
 
 
-def evaluate(
+def evaluate_spec(
     spec: ModelSpec,
     *,
     device: LatencyDevice,

@@ -33,10 +33,13 @@ class Recipe(Checked):
         optimizer: ``sgd`` with Nesterov momentum, ``adamw``, or ``rmsprop-tf`` (TensorFlow's RMSProp, with epsilon
             inside the root and the learning rate inside the momentum).
         lr: peak learning rate for a batch of `lr_batch`; scaled in proportion to the batch.
+        lr_batch: batch for which `lr` is stated.
         momentum: momentum of ``sgd`` and ``rmsprop-tf``.
         rms_decay: decay of the mean of squares of ``rmsprop-tf``.
         epsilon: epsilon of ``adamw`` and ``rmsprop-tf``.
         schedule: ``cosine`` to 0, or ``exponential``, which multiplies by `decay_rate` every `decay_epochs`.
+        decay_rate: factor of the exponential schedule.
+        decay_epochs: interval of the exponential schedule, in epochs.
         warmup_epochs: number of epochs in which the learning rate rises from 0.
         weight_decay: weight decay of convolutions and the classifier, but not of depthwise weights, norms and biases.
         batch: images per step.
@@ -44,13 +47,17 @@ class Recipe(Checked):
         label_smoothing: share of the target that is spread over all classes.
         ema: decay of the moving average of the weights, which is evaluated and kept; 0 keeps the weights themselves.
         clip_norm: maximum norm of the gradient; 0 does not clip.
-        dropout: dropout rate before the classifier; None takes the spec's.
+        dropout: dropout rate before the classifier; ``null`` takes the spec's.
         least_area: minimum share of an image that a random crop keeps; 1 takes the centre.
         mirror: whether half of the images are flipped horizontally.
         shift_px: padding in px before a random crop of the original size, instead of a random area; 0 is off.
         randaugment: number of RandAugment operations on each image.
         magnitude: magnitude of these operations, 0 to 30.
         mixup: alpha of mixup; 0 is off.
+        class_weights: weights of the images of each class in the loss: ``none``, ``sqrt`` or ``inverse``, in
+            proportion to the inverse of the class's number of training images, or to its square root. The mean over
+            the training images is 1.
+        patience: number of epochs without a better validation metric after which the training ends; 0 is off.
         normalization: normalisation of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
     """
 
@@ -78,6 +85,8 @@ class Recipe(Checked):
     randaugment: Annotated[int, Range(0, 10)] = 0
     magnitude: Annotated[int, Range(0, 30)] = 9
     mixup: Annotated[float, Range(0, 10)] = 0.0
+    class_weights: Literal["none", "sqrt", "inverse"] = "none"
+    patience: Annotated[int, Range(0, 100_000)] = 0
     normalization: Literal["imagenet", "tensorflow", "unit"] = "imagenet"
 
     def __post_init__(self) -> None:
@@ -119,10 +128,15 @@ def load_recipe(path_or_name: str) -> Recipe:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
     except UnsafeFileError as error:
         raise DataError(f"{path} cannot be read: {error}", hint="give a recipe, a YAML file") from error
-    return _read(decoded(data, file=str(path)), file=str(path), name=path.stem)
+    return recipe_of(decoded(data, file=str(path)), file=str(path), name=path.stem)
 
 
-def _read(text: str, *, file: str, name: str) -> Recipe:
+def recipe_of(text: str, *, file: str = "recipe", name: str = "custom") -> Recipe:
+    """The recipe of a YAML text; keys that are left out have their defaults.
+
+    Raises:
+        SpecError: the text has errors; each is listed with its position in `file`.
+    """
     source, node = parse(text, file=file)
     values: dict[str, object] = {"name": name}
     known = sorted(rules_of(Recipe).keys() - {"name"})

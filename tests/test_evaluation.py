@@ -11,7 +11,7 @@ from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.cost import Cost, cost_of
 from mnv2search.errors import OptionError
-from mnv2search.evaluation import Budget, Evaluation, completed, evaluate
+from mnv2search.evaluation import Budget, Evaluation, completed, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
@@ -31,7 +31,7 @@ class Refusing:
 def weighed(evaluator: AccuracyEvaluator, budget: Budget) -> Evaluation:
     """A published network on the simulated device."""
     with open_device("simulated") as device:
-        return evaluate(load_spec("mobilenet_v2_0.5_160"), device=device, evaluator=evaluator, budget=budget)
+        return evaluate_spec(load_spec("mobilenet_v2_0.5_160"), device=device, evaluator=evaluator, budget=budget)
 
 
 @pytest.mark.parametrize(

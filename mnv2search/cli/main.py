@@ -24,6 +24,7 @@ COMMANDS = {
     "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
     "train": ("training.train", "Train a network on images."),
     "weights": ("training.weights", "Find published weights on this machine to begin a training or a search with."),
+    "evaluate": ("training.analysis", "Evaluate trained weights on images."),
     "predict": ("training.analysis", "Draw the predictions of a trained network into images."),
     "supernet": ("training.train", "Train weights that all networks of a space share, for several searches."),
     "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),

@@ -128,12 +128,13 @@ FOLDER = NonEmptyPath(file_okay=False)
 json: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 quiet: _Decorator = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")
 force: _Decorator = click.option("--force", is_flag=True, help="Overwrite existing files.")
-data: _Decorator = click.option(
-    "--data",
-    required=True,
-    type=NonEmptyPath(),
-    metavar="DATA",
-    help="Images to train on; `mnv2search data --help` lists the layouts.",
+_DATA_HELP = "Images to train on; `mnv2search data --help` lists the layouts."
+data: _Decorator = click.option("--data", required=True, type=NonEmptyPath(), metavar="DATA", help=_DATA_HELP)
+optional_data: _Decorator = click.option("--data", type=NonEmptyPath(), metavar="DATA", help=_DATA_HELP)
+normalization: _Decorator = click.option(
+    "--normalization",
+    type=click.Choice(("imagenet", "tensorflow", "unit")),
+    help="Normalization of the images (default: that of the training).",
 )
 void: _Decorator = click.option("--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore.")
 output_dir: _Decorator = click.option(

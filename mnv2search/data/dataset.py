@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
@@ -112,18 +112,27 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with the files, their sizes and times, the annotations and the splits."""
+        return self._digest(str)
+
+    @property
+    def content(self) -> str:
+        """Like `fingerprint`, but the same however the path of the dataset is written."""
+        root = self.root
+        return self._digest(lambda path: str(path.relative_to(root)) if path.is_relative_to(root) else path.name)
+
+    def _digest(self, spelled: Callable[[Path], str]) -> str:
         if self.task == "classification":
             digest = hashlib.sha256(repr(self.classes).encode())
             for split, example in self._examples():
                 stat = example.path.stat()
-                key = f"{split}\0{example.path}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}"
+                key = f"{split}\0{spelled(example.path)}\0{example.label}\0{stat.st_size}\0{stat.st_mtime_ns}"
                 digest.update(os.fsencode(key))
             return digest.hexdigest()[:12]
         digest = hashlib.sha256(repr((self.task, self.classes, self.void)).encode())
         for split, example in self._examples():
             stats = [path.stat() for path in (example.path, example.mask) if path is not None]
             versions = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-            digest.update(repr((split, str(example.path), example.boxes, example.labels, versions)).encode())
+            digest.update(repr((split, spelled(example.path), example.boxes, example.labels, versions)).encode())
         return digest.hexdigest()[:12]
 
     def without(self, unreadable: Iterable[Path]) -> Dataset:

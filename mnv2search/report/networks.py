@@ -176,7 +176,7 @@ def compiled_json(compiled: Compiled) -> dict[str, object]:
 
 def _judged_json(what: str, metrics: Metrics) -> dict[str, object]:
     record = {**record_of(metrics), "low": metrics.main.low, "high": metrics.main.high}
-    return {"what": what, **record} | ({"details": dict(metrics.details)} if "details" in record else {})
+    return {"what": what, **record, "details": dict(metrics.details)}
 
 
 def compiled_notes(compiled: Compiled) -> Iterator[str]:

@@ -21,6 +21,9 @@ td:not(.left), td:first-child { white-space: nowrap; }
 .left { text-align: left; } .stressed { font-weight: 600; } tfoot td { border-top: 1px solid #999; }
 .notes { color: #555; font-size: 0.9rem; } pre { white-space: pre-wrap; font: inherit; } img { max-width: 100%; }
 .wide { overflow-x: auto; }
+.gallery { display: flex; flex-wrap: wrap; gap: 0.8rem; }
+figure { margin: 0; width: 9rem; } figure img { width: 100%; }
+figcaption { font-size: 0.8rem; line-height: 1.3; overflow-wrap: anywhere; white-space: pre-line; }
 @media print {
   @page { margin: 12mm; } body { font-size: 8pt; max-width: none; margin: 0; padding: 0; } h2 { break-after: avoid; }
   .wide { overflow: visible; } table { font-size: 6.5pt; } th, td { padding: 0.1rem 0.25rem; }
@@ -46,7 +49,24 @@ class Picture:
     shows: str
 
 
-Part: TypeAlias = Lines | Picture | Rows
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A small JPEG with a caption."""
+
+    jpeg: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Thumbnails side by side, with notes below."""
+
+    title: str
+    thumbnails: tuple[Thumbnail, ...]
+    notes: tuple[str, ...] = ()
+
+
+Part: TypeAlias = Lines | Picture | Rows | Gallery
 
 
 def page(title: str, parts: Iterable[Part]) -> str:
@@ -67,10 +87,23 @@ def _part(part: Part) -> Iterator[str]:
     if isinstance(part, Lines):
         yield f"<pre>{_safe(chr(10).join(part.lines))}</pre>"
     elif isinstance(part, Picture):
-        content = base64.b64encode(part.png).decode("ascii")
-        yield f'<img alt="{_safe(part.shows)}" src="data:image/png;base64,{content}">'
+        yield _image(part.png, "png", part.shows)
+    elif isinstance(part, Gallery):
+        yield '<div class="gallery">'
+        for one in part.thumbnails:
+            caption = _safe(one.caption)
+            yield f"<figure>{_image(one.jpeg, 'jpeg', one.caption)}<figcaption>{caption}</figcaption></figure>"
+        yield f"</div>{_notes(part.notes)}"
     else:
         yield from _table(part)
+
+
+def _image(content: bytes, kind: str, shows: str) -> str:
+    return f'<img alt="{_safe(shows)}" src="data:image/{kind};base64,{base64.b64encode(content).decode("ascii")}">'
+
+
+def _notes(notes: Sequence[str]) -> str:
+    return f'<p class="notes">{"<br>".join(map(_safe, notes))}</p>' if notes else ""
 
 
 def _table(rows: Rows) -> Iterator[str]:
@@ -86,9 +119,7 @@ def _table(rows: Rows) -> Iterator[str]:
     yield "</tbody>"
     if rows.footer:
         yield f"<tfoot><tr>{_cells(rows.footer, sides)}</tr></tfoot>"
-    yield "</table></div>"
-    if rows.notes:
-        yield f'<p class="notes">{"<br>".join(map(_safe, rows.notes))}</p>'
+    yield f"</table></div>{_notes(rows.notes)}"
 
 
 def _cells(row: Sequence[str], sides: Sequence[str]) -> str:

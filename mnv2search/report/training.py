@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.accuracy.types import METRICS, metric_text
+from mnv2search.accuracy.types import metric_text
 from mnv2search.cost import cost_of
 from mnv2search.report.data import faults_counted
+from mnv2search.report.evaluation import SHORT, class_rows, majority_text, metrics_text, summary_of
 from mnv2search.report.rows import (
     NAME,
     Column,
@@ -35,31 +36,9 @@ if TYPE_CHECKING:
 
 
 COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
-SHORT = {**METRICS, "top1": "top-1"}
-# Name of the metric of one class, by the main metric.
-OF_A_CLASS = {"map": "AP, IoU 0.5 to 0.95,", "miou": "IoU"}
 SHOWN = 8
 # Share of a class's boxes with a matching anchor below which the class is reported.
 FEW_REACHED = 0.5
-
-
-def majority_text(share: float | None) -> str:
-    """The majority-class accuracy, to append to a metric; empty if unknown.
-
-    >>> majority_text(0.199)
-    ', majority class 19.9 %'
-    """
-    return "" if share is None else f", majority class {100 * share:.1f} %"
-
-
-def metrics_text(metrics: Metrics) -> str:
-    """The main metric with its interval, the number of images, and further metrics."""
-    main = metrics.main
-    details = ", ".join(f"{SHORT.get(name, name)} {100 * value:.1f}" for name, value in metrics.details)
-    return (
-        f"{100 * main.value:.1f} % [{100 * main.low:.1f}, {100 * main.high:.1f}] {SHORT.get(main.name, main.name)} "
-        f"on {metrics.count} images{majority_text(metrics.majority)}{f' ({details})' if details else ''}"
-    )
 
 
 def progress_text(progress: Progress) -> str:
@@ -98,6 +77,10 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         f"{trained.steps} steps, {trained.epochs:.1f} epochs, {trained.seconds:.0f} s, {_rate(trained.images_per_s)} "
         f"on {report.device} with {workers}{counted(report.threads, 'thread')}{half}; recipe {report.recipe.name}"
     )
+    if trained.reductions:
+        yield f"the training diverged: the learning rate was halved {_times(trained.reductions)}"
+    if trained.is_stopped_early:
+        yield f"ended early: no better in {counted(report.recipe.patience, 'epoch')}"
     if trained.was_finished:
         yield "the training was finished already; nothing was left to do"
     if report.recipe.shift_px:
@@ -110,6 +93,22 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
     if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_majority]:
         yield f"{COLLAPSED} ({', '.join(low)})"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
+
+
+def training_note(report: TrainingReport) -> str:
+    """A note for the table of metrics."""
+    held_out, test = report.trained.best.count, report.test.count
+    return f"on {held_out} and {test} images; the held-out ones chose the weights"
+
+
+def training_rows(report: TrainingReport) -> Iterator[Rows]:
+    """Tables of the metrics of each class and of the most frequent confusions, shortened."""
+    measured = {"held out": report.trained.best, "test": report.test}
+    return class_rows(measured, report.data.classes, note=training_note(report))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _rate(images_per_s: float) -> str:
@@ -137,25 +136,6 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
             f"  {', '.join(few)}: few boxes match, so these are learned badly; a larger resolution, a smaller "
             "head.smallest_scale or head.reduced_first: false reaches more"
         )
-
-
-def metrics_rows(report: TrainingReport) -> Rows:
-    """A row for each metric: the main metric, its parts, and the metric of each class."""
-    held_out, test = report.trained.best, report.test
-    name = test.main.name
-    own = OF_A_CLASS.get(name, name)
-    beside = dict(held_out.details), dict(test.details)
-    rows = [(SHORT.get(name, name), *(f"{100 * metrics.main.value:.1f}" for metrics in (held_out, test)))]
-    for detail in dict.fromkeys((*beside[0], *beside[1])):
-        values = (f"{100 * found[detail]:.1f}" if detail in found else "" for found in beside)
-        rows.append((METRICS.get(detail, f"{own} of {detail}"), *values))
-    return Rows(
-        title="Metrics",
-        columns=(Column("metric", align="left"), Column("held out", "%"), Column("test", "%")),
-        rows=tuple(rows),
-        notes=(f"on {held_out.count} and {test.count} images; the held-out ones chose the weights",),
-        stressed=frozenset({0}),
-    )
 
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
@@ -246,7 +226,7 @@ def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluatio
         f"{found.test.count:,} test images, which played no part before (90 % interval)"
         f"{majority_text(found.test.majority)}"
     )
-    if details := found.test.details:
+    if details := summary_of(found.test):
         yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
     if not found.test.beats_majority:
         yield f"  {COLLAPSED}"

@@ -196,17 +196,16 @@ def _compared_json(compared: Compared) -> dict[str, object]:
 def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main, known = metrics.main, record_of(metrics)
     if "metric" in known:
-        known = {main.name: main.value, "count": metrics.count, "details": dict(metrics.details)}
-    return {**known, "low": main.low, "high": main.high}
+        known = {main.name: main.value, "count": metrics.count}
+    return {**known, "details": dict(metrics.details), "low": main.low, "high": main.high}
 
 
 def _metrics(known: dict[str, Any], metric: str) -> Metrics:
     """The metrics of values from `_metrics_json`; raises ValueError if they do not have this metric."""
     try:
-        if metric != "top1":
-            details = [*known.get("details", {}).items()]
-            known = {**known, "metric": metric, "value": known[metric], "details": details}
-        return metrics_of_record({"loss": 0.0, **known})
+        named = {} if metric == "top1" else {"metric": metric, "value": known[metric]}
+        details = [*known.get("details", {}).items()]
+        return metrics_of_record({"loss": 0.0, **known, **named, "details": details})
     except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"it has no usable {metric}") from error
 

@@ -145,7 +145,8 @@ def train_supernet(
     half from the outputs of the first (in-place distillation); one optimizer step follows.
 
     The weights are trained in place, on batches with a side of `side` px, scaled for networks of other resolutions.
-    Mixup, RandAugment and EMA of the recipe are ignored. A checkpoint with another `identity` is refused.
+    Mixup, RandAugment, EMA, patience and class weights of the recipe are ignored. A checkpoint with another
+    `identity` is refused.
 
     Raises:
         OptionError: neither steps nor a time is given, or the folder holds another training.

@@ -26,7 +26,7 @@ from mnv2search.model.build import MobileNet
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec, square_side
-from mnv2search.tasks.metrics import Metrics, share
+from mnv2search.tasks.metrics import Answers, Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
 
@@ -87,10 +87,10 @@ class Classification(Task[Dataset, Pixels, Batch]):
         if recipe.mixup:
             part = float(np.random.default_rng((step.seed, step.number)).beta(recipe.mixup, recipe.mixup))
             images, other = part * images + (1 - part) * images.flip(0), labels.flip(0)
-        logits, smoothing = step.forward(images), recipe.label_smoothing
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing) * part
+        logits = step.forward(images)
+        loss = _cross_entropy(logits, labels, step) * part
         if part < 1.0:
-            loss = loss + functional.cross_entropy(logits, other, label_smoothing=smoothing) * (1 - part)
+            loss = loss + _cross_entropy(logits, other, step) * (1 - part)
         if step.teacher is not None:
             with torch.no_grad():
                 target = step.teacher(images).softmax(1)
@@ -101,7 +101,17 @@ class Classification(Task[Dataset, Pixels, Batch]):
         """Top-1 accuracy and loss on the center crop of every image."""
         learned, run, device, part, stop = evaluation
         transform = Transform(side=square_side(model.spec), normalization=learned.normalization)
-        return classify(run or model, examples, transform, device=device, part=part, stop=stop)
+        classes = learned.classes
+        return classify(run or model, examples, transform, classes=classes, device=device, part=part, stop=stop)
+
+    def class_weights(self, examples: Pixels, spec: ModelSpec, recipe: Recipe) -> Tensor | None:
+        """Weights by the inverse of the number of images of each class, with a mean of 1 over all images."""
+        if recipe.class_weights == "none":
+            return None
+        assert spec.head is not None
+        counts = torch.from_numpy(np.bincount(examples.labels, minlength=spec.head.classes)).float()
+        weights = counts.clamp(min=1) ** (-1.0 if recipe.class_weights == "inverse" else -0.5)
+        return weights * counts.sum() / (counts * weights).sum()
 
     def some(self, examples: Pixels) -> Pixels:
         """The first images."""
@@ -135,6 +145,7 @@ def classify(
     pixels: Pixels,
     transform: Transform,
     *,
+    classes: tuple[str, ...] = (),
     device: str = "cpu",
     part: Share = ALONE,
     stop: Callable[[], bool] = lambda: False,
@@ -142,20 +153,45 @@ def classify(
     """Top-1 accuracy and loss of a function from images to logits, such as a network in evaluation mode.
 
     `run` returns logits (N, classes) of normalised images; of the transform, only side and normalisation are used.
+    With the names of the classes, the details are the accuracy of each class that has images.
 
     Raises:
         StoppedError: `stop` returned True.
     """
-    right, loss, count = 0.0, 0.0, len(pixels)
+    count, done = len(pixels), 0
     own = range(part.rank, count, part.size)
+    losses, predicted = np.zeros(count), np.zeros(count)
     for images, labels in evaluation_batches(
         pixels, transform, batch=EVALUATION_BATCH, indices=own, feed=feed_of(device)
     ):
         if part.size == 1 and stop():
             raise StoppedError("the evaluation was stopped")
-        logits = run(images.to(device))
-        right += float((logits.argmax(1) == labels.to(device)).sum())
-        loss += float(functional.cross_entropy(logits.float(), labels.to(device), reduction="sum"))
-    right, loss = part.sums([right, loss])
-    majority = float(np.bincount(pixels.labels).max()) / count
-    return Metrics(main=share("top1", right / count, count), count=count, loss=loss / count, majority=majority)
+        logits, places = run(images.to(device)), list(own[done : done + len(labels)])
+        predicted[places] = logits.argmax(1).cpu()
+        losses[places] = functional.cross_entropy(logits.float(), labels.to(device), reduction="none").cpu()
+        done += len(labels)
+    losses, predicted = np.array(part.sums([*losses, *predicted])).reshape(2, count)
+    return _metrics_of(Answers(labels=pixels.labels, predicted=predicted.astype(np.int64), losses=losses), classes)
+
+
+def _metrics_of(answers: Answers, classes: tuple[str, ...]) -> Metrics:
+    labels, count = answers.labels, len(answers.labels)
+    right, images = answers.predicted == labels, np.bincount(labels, minlength=len(classes))
+    of_class = np.bincount(labels[right], minlength=len(images)) / np.maximum(images, 1)
+    return Metrics(
+        main=share("top1", int(right.sum()) / count, count),
+        count=count,
+        loss=float(answers.losses.mean()),
+        majority=float(images.max()) / count,
+        details=tuple((name, float(of_class[k])) for k, name in enumerate(classes) if images[k]),
+        answers=answers,
+    )
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, step: Step) -> Tensor:
+    """The mean over the images, each in proportion to the weight of its class."""
+    smoothing = step.recipe.label_smoothing
+    if step.class_weights is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (losses * step.class_weights[labels]).mean()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from typing import Annotated, NamedTuple, Protocol
 
+import numpy as np
 from msgspec import Meta, ValidationError, convert
+from numpy.typing import NDArray
 
 TOP1 = "top1"
 Z_90 = 1.645
@@ -33,6 +35,35 @@ class Metric:
             raise ValueError(f"{self} is not 0 <= low <= value <= high <= 1")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """The answers of a classifier for some images, in their order.
+
+    Attributes:
+        labels: true classes (N,).
+        predicted: predicted classes (N,).
+        losses: cross-entropy of each image (N,).
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    losses: NDArray[np.float64]
+
+    def confusion(self, classes: int) -> NDArray[np.int64]:
+        """The number of images by true class and predicted class (classes, classes).
+
+        >>> Answers(labels=np.array([0, 0, 1]), predicted=np.array([0, 1, 1]), losses=np.zeros(3)).confusion(2)
+        array([[1, 1],
+               [0, 1]])
+        """
+        pairs = self.labels * classes + self.predicted
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def worst(self, most: int) -> tuple[int, ...]:
+        """Indices of the images with the highest losses, worst first."""
+        return tuple(np.argsort(-self.losses, kind="stable")[:most].tolist())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """Metrics of a network on some images.
@@ -42,6 +73,7 @@ class Metrics:
         count: number of images.
         majority: majority-class accuracy, the share of the most common class; None if unknown or meaningless.
         details: further metrics by name, such as ``ap50`` or the metric of each class.
+        answers: what a classifier answered for each image; not stored in files.
     """
 
     main: Metric
@@ -49,6 +81,7 @@ class Metrics:
     loss: float | None = None
     majority: float | None = None
     details: tuple[tuple[str, float], ...] = ()
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.majority is not None and not 0 <= self.majority <= 1:
@@ -126,10 +159,11 @@ class _Top1:
     loss: float | None
     count: int
     commonest: float | None = None
+    details: tuple[tuple[str, float], ...] = ()
 
     def metrics(self) -> Metrics:
         main = share(TOP1, self.top1, self.count)
-        return Metrics(main=main, count=self.count, loss=self.loss, majority=self.commonest)
+        return Metrics(main=main, count=self.count, loss=self.loss, majority=self.commonest, details=self.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +187,7 @@ class _Other:
 def _stored(metrics: Metrics) -> _Top1 | _Other:
     main = metrics.main
     if main.name == TOP1:
-        return _Top1(main.value, metrics.loss, metrics.count, metrics.majority)
+        return _Top1(main.value, metrics.loss, metrics.count, metrics.majority, metrics.details)
     return _Other(main.name, main.value, metrics.details, metrics.count, main.low, main.high)
 
 

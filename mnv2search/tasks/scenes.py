@@ -33,7 +33,7 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     """A task on images with boxes or masks."""
 
     recipe = "dense"
-    unused = ("label_smoothing", "randaugment", "mixup", "shift_px")
+    unused = ("label_smoothing", "randaugment", "mixup", "shift_px", "class_weights")
     tries = 4
     evaluations = 20
     length = OF_DENSE_TASKS

@@ -60,6 +60,7 @@ class Step(NamedTuple):
         forward: returns float32 predictions of normalised images (N, 3, H, W), computed in the training's precision.
         number: number of the step, from 0.
         teacher: network whose outputs are half of the target, or None.
+        class_weights: weight of the images of each class in the loss (classes,), or None.
     """
 
     model: MobileNet
@@ -69,6 +70,7 @@ class Step(NamedTuple):
     seed: int
     number: int
     teacher: nn.Module | None
+    class_weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,10 @@ class Task(ABC, Generic[D, E, B]):
     def metrics(self, model: MobileNet, examples: E, evaluation: Evaluation) -> Metrics:
         """The result of `evaluate`; the network is in evaluation mode, without gradients."""
 
+    def class_weights(self, examples: E, spec: ModelSpec, recipe: Recipe) -> Tensor | None:  # noqa: ARG002
+        """Weight of each class in the loss (classes,) by the recipe's `class_weights`; None without weights."""
+        return None
+
     def some(self, examples: E) -> E:
         """The first `tries` examples."""
         return cast("E", cast("Sequence[Any]", examples)[: self.tries])
@@ -258,9 +264,9 @@ class Task(ABC, Generic[D, E, B]):
             MissingExtraError: a package is missing.
         """
         for name in self.unused:
-            if getattr(recipe, name):
+            if (value := getattr(recipe, name)) != getattr(Recipe(), name):
                 raise OptionError(
-                    f"the recipe {recipe.name} has {name} {getattr(recipe, name):g}, which {self.name} does not use",
+                    f"the recipe {recipe.name} has {name} {value}, which {self.name} does not use",
                     hint=f"use the recipe {self.recipe}, or one without it",
                 )
         for package in self.packages:

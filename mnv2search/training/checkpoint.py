@@ -34,6 +34,7 @@ class Checkpoint:
         averaged: state dict of the running mean of the weights (EMA), or None.
         half: whether convolutions are computed in half precision.
         scaler: state dict of the gradient scaler in float16; otherwise None.
+        good: the last good state, to go back to if the training diverges; None if it is that of this checkpoint.
     """
 
     job: dict[str, object]
@@ -53,6 +54,10 @@ class Checkpoint:
     time_s: float | None = None
     seconds: float = 0.0
     images_per_s: float = 0.0
+    reductions: int = 0
+    improved_step: int = 0
+    is_stopped_early: bool = False
+    good: dict[str, object] | None = None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -33,8 +33,7 @@ def gradient_step(
 ) -> float:
     """Take one optimizer step, skipped if float16 gradients are not finite; returns the loss before the step.
 
-    The gradient is checked where its norm is computed: if it is clipped, and in half precision. Several processes
-    have the same gradient, so either all of them raise or none.
+    Several processes have the same gradient, so either all of them raise or none.
 
     Raises:
         NonFiniteGradientError: in bfloat16 or float32, the gradient is not finite.
@@ -43,12 +42,10 @@ def gradient_step(
         model.train()
     optimizer.zero_grad(set_to_none=True)
     loss = learner.backward(model, batch, state, scaler)
-    clip_norm = learner.recipe.clip_norm
-    if clip_norm or state.precision != "float32":
-        scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
-        if not scaler.is_enabled() and not math.isfinite(float(norm)):
-            raise NonFiniteGradientError(loss)
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), learner.recipe.clip_norm or math.inf)
+    if not scaler.is_enabled() and not math.isfinite(float(norm)):
+        raise NonFiniteGradientError(loss)
     scaler.step(optimizer)
     scaler.update()
     return loss

@@ -35,12 +35,14 @@ class Job:
         folder: folder of ``last.ckpt`` and ``best.pt``; a training that stopped there is resumed.
         data: fingerprint of the dataset; a checkpoint with another fingerprint is refused.
         team: processes that train together, each on its share of every batch; only the leader writes and reports.
-        precision: precision of the convolutions (autocast); None takes half precision if a trial shows that it is
-            clearly faster: bfloat16, or float16 on a GPU without bfloat16. A resumed training keeps its precision.
+        precision: precision of the convolutions (autocast); None takes float32 on a CPU and, on a GPU, half
+            precision if a trial shows that it is clearly faster: bfloat16, or float16 on a GPU without bfloat16. A
+            resumed training keeps its precision.
         epochs: number of epochs (overrides the recipe).
         steps: number of steps (overrides epochs).
         time_s: wall time (overrides epochs): the number of steps is planned by the speed of the first steps, and
             reduced if later steps are slower.
+        refuses_short_time: raise `OptionError` if `time_s` is too short for a training, instead of a shorter one.
         limit_s: wall time limit of `steps` or `epochs`, which are shortened if they do not fit.
         after: evaluations after the training for which time is reserved, in units of a validation.
         evaluations: largest number of evaluations before the last; None takes that of the task.
@@ -57,6 +59,7 @@ class Job:
     epochs: int | None = None
     steps: int | None = None
     time_s: float | None = None
+    refuses_short_time: bool = False
     limit_s: float | None = None
     after: float = 0.0
     evaluations: float | None = None

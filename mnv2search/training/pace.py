@@ -72,6 +72,10 @@ class Pace:
             self._warm = self.has_worked = True
             self._first, self._since = step, self._clock()  # the first step is slow
 
+    def went_back(self, steps: int) -> None:
+        """Record that finished steps were undone; they still count for the speed."""
+        self._first -= steps
+
     def judged(self, seconds: float) -> None:
         """Record the duration of an evaluation."""
         if self._warm:
@@ -104,6 +108,21 @@ class Pace:
     def least_s(self) -> float:
         """Duration of a training that ends after the last step."""
         return self.elapsed_s + (1 + self._after) * self.evaluation_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a training that ends after the last step exceeds the time."""
+        return self._time_s is not None and self.least_s > self._time_s
+
+    def shortage_text(self, step: int) -> str:
+        """What a training that ends after the last step takes, if that exceeds the time."""
+        evaluation = " and an evaluation" if self._expected_s or self._judged else ""
+        done = f"{step} steps{evaluation} take" if evaluation or step > 1 else "one step takes"
+        return f"{done} {self.least_s:.0f} s, more than the {self._time_s:g} s that are given"
+
+    def epoch_s(self, step: int) -> float:
+        """Duration of an epoch, by that of all steps so far."""
+        return self.elapsed_s * self._epoch_steps / step
 
     def _step_s(self, share: float) -> float:
         work_per_s = self._worked / max(self._clock() - self._since, 1e-9)

@@ -39,6 +39,8 @@ class Trained:
         seconds: time of training and evaluation, including earlier parts of a resumed training.
         images_per_s: training throughput, in the last process that took a step.
         resumed_at: first step of this process; 0 for a new training.
+        reductions: how often the learning rate was halved, because a loss, a gradient or a weight was not finite.
+        is_stopped_early: the training ended by the recipe's `patience`.
     """
 
     best: Metrics
@@ -51,6 +53,8 @@ class Trained:
     resumed_at: int = 0
     stopped: bool = False
     precision: Precision = "float32"
+    reductions: int = 0
+    is_stopped_early: bool = False
 
     @property
     def was_finished(self) -> bool:
@@ -69,6 +73,9 @@ class State:
         time_s: requested time, or None.
         seconds: training time of earlier processes.
         images_per_s: throughput of earlier processes.
+        reductions: how often the learning rate was halved.
+        improved_step: step of the last evaluation that was better than all before.
+        is_stopped_early: `steps` was shortened by the recipe's `patience`.
     """
 
     step: int = 0
@@ -83,6 +90,9 @@ class State:
     time_s: float | None = None
     seconds: float = 0.0
     images_per_s: float = 0.0
+    reductions: int = 0
+    improved_step: int = 0
+    is_stopped_early: bool = False
 
 
 def history_record(progress: Progress) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
@@ -24,8 +25,12 @@ from mnv2search.tasks.task import B, D, Share, Step, Task
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.precision import autocast
 from mnv2search.training.progress import State, Trained
+from mnv2search.training.rng import own_draws
 from mnv2search.training.throughput import Timed
-from mnv2search.training.trainer import Trainer, own_draws
+from mnv2search.training.trainer import Trainer
+
+# Steps that are timed, after a warm-up step.
+TIMED_STEPS = 3
 
 
 def train(
@@ -87,7 +92,7 @@ def time_training(
     with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, own_draws(device):
         job = Job(folder=Path(folder), device=device, clock=clock)
         learner = _TaskLearner(model, task, examples, held_out, recipe, job, classes=classes)
-        step_s, evaluation_s = Trainer(learner, job).seconds()
+        step_s, evaluation_s = _TimedTrainer(learner, job).seconds()
         return Timed(madds=cost_of(model.spec).madds, step_s=step_s, evaluation_s=evaluation_s)
 
 
@@ -112,6 +117,8 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
         self.known = self.task.learned(self.model.spec, self.held_out, self.classes, recipe.normalization)
         self.learned = self.known if self.classes else None
         self.identity = {"spec": dumps(self.model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
+        weights = self.task.class_weights(self.examples, self.model.spec, recipe)
+        self.weights = None if weights is None else weights.to(job.device)
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
@@ -135,6 +142,7 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
             seed=self.job.seed,
             number=state.step,
             teacher=self.teacher,
+            class_weights=self.weights,
         )
         loss = self.task.loss(step, batch)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -149,3 +157,21 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
     def _metrics(self, model: nn.Module, examples: E, stop: Callable[[], bool]) -> Metrics:
         assert isinstance(model, MobileNet)
         return self.task.evaluate(model, examples, self.known, device=self.job.device, share=self.share, stop=stop)
+
+
+class _TimedTrainer(Trainer[B]):
+    def seconds(self) -> tuple[float, float]:
+        """Measure the wall time of a step and of an evaluation; the model is useless afterwards."""
+        self._set_precision("float32")
+        self.state.steps = 1 + TIMED_STEPS
+        clock = self.job.clock
+        with closing(self._batches_left()) as batches:
+            self._step(next(batches))
+            begin = clock()
+            for _ in range(TIMED_STEPS):
+                self._step(next(batches))
+            step_s = (clock() - begin) / TIMED_STEPS
+        self.learner.evaluate_some(self.model)
+        begin = clock()
+        share = self.learner.evaluate_some(self.model)
+        return step_s, (clock() - begin) / share

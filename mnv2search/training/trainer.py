@@ -4,46 +4,43 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from typing import Generic, cast
 
 import torch
 from torch import nn
 
-from mnv2search.errors import OptionError, SpecError, StoppedError, TrainingError, WeightsError
-from mnv2search.model.weights.network_file import read_network
+from mnv2search.errors import OptionError, StoppedError
 from mnv2search.tasks.metrics import Metrics, metrics_of_tuple, tuple_of
-from mnv2search.training.checkpoint import Checkpoint, read_checkpoint, restoring, write_checkpoint, write_network
+from mnv2search.training.checkpoint import Checkpoint, restoring, write_checkpoint, write_network
+from mnv2search.training.good_state import LR_FACTOR, MOST_REDUCTIONS, DivergedError, GoodState, good_state_of
 from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
 from mnv2search.training.learner import B, Job, Learner
 from mnv2search.training.optimizers import RunningMean, learning_rate, optimizer_of, set_dropout, set_momentum
-from mnv2search.training.pace import TRIAL_SHARE, Pace, Plan
-from mnv2search.training.precision import Precision, half_of, scaler_of
+from mnv2search.training.pace import Pace, Plan
+from mnv2search.training.precision import Precision, scaler_of
 from mnv2search.training.progress import Progress, State, Trained
-from mnv2search.training.throughput import fastest
+from mnv2search.training.resumption import BEST, LAST, resumable
+from mnv2search.training.rng import own_draws
+from mnv2search.training.throughput import automatic_precision
 
-LAST, BEST = "last.ckpt", "best.pt"
 UNKNOWN_STEPS = 1_000_000
-# Steps that are timed, after a warm-up step.
-TIMED_STEPS = 3
 # Fields of the state that a checkpoint stores unchanged.
-SAVED = ("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s")
-
-
-@contextmanager
-def own_draws(device: str) -> Iterator[None]:
-    """Restore torch's random state afterwards."""
-    used = torch.device(device)
-    with torch.random.fork_rng(enabled=True, devices=[used.index or 0] if used.type == "cuda" else []):
-        yield
+SAVED = (
+    *("step", "steps", "best_step", "running_loss", "every", "is_unjudged", "time_s", "seconds", "images_per_s"),
+    *("reductions", "improved_step", "is_stopped_early"),
+)
 
 
 class Trainer(Generic[B]):
     """Trains a learner; all random numbers depend only on the seed and the number of the step.
 
     A resumed training takes the same steps as an uninterrupted one on the same machine with as many threads.
+
+    If a loss, a gradient or a weight is not finite, or the loss explodes, the training goes back to the last good
+    state, which is that of the beginning or of an evaluation, and continues at half the learning rate.
     """
 
     def __init__(self, learner: Learner[B], job: Job) -> None:
@@ -58,6 +55,7 @@ class Trainer(Generic[B]):
         self.momentum_set_for = 0
         self.timed = 0.0, 0.0
         self.pace = self._new_pace(job.clock())
+        self.good = self._copied()
 
     def run(self) -> Trained | None:
         """Train to the end, or resume; returns None for a learner that is not evaluated. Raises as `train`."""
@@ -66,12 +64,8 @@ class Trainer(Generic[B]):
         self.shared = self.job.team.shared(self.model)
         self.pace = self._new_pace(self.pace.begin)
         self.timed = state.seconds, state.images_per_s
-        stopped = False
-        if self.evaluations and (state.is_unjudged or (state.best is None and state.step == state.steps > 0)):
-            stopped = self._evaluate() is None
-            self._save()
         with own_draws(self.job.device):
-            stopped = stopped or self._steps()
+            stopped = self._steps()
         if not self.evaluations:
             return None
         if state.best is None:
@@ -88,33 +82,23 @@ class Trainer(Generic[B]):
             resumed_at=resumed_at,
             stopped=stopped,
             precision=state.precision,
+            reductions=state.reductions,
+            is_stopped_early=state.is_stopped_early,
         )
-
-    def seconds(self) -> tuple[float, float]:
-        """Measure the wall time of a step and of an evaluation; the model is useless afterwards."""
-        self._set_precision("float32")
-        self.state.steps = 1 + TIMED_STEPS
-        clock = self.job.clock
-        with closing(self._batches_left()) as batches:
-            self._step(next(batches))
-            begin = clock()
-            for _ in range(TIMED_STEPS):
-                self._step(next(batches))
-            step_s = (clock() - begin) / TIMED_STEPS
-        self.learner.evaluate_some(self.model)
-        begin = clock()
-        share = self.learner.evaluate_some(self.model)
-        return step_s, (clock() - begin) / share
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         job, team = self.job, self.job.team
-        saved = team.agreed(self._saved)
+        saved = team.agreed(lambda: resumable(self.learner, job))
         if saved is not None:
             self._restore(saved)
             return
-        self._set_precision(team.agreed(self._fastest) if job.precision is None else job.precision)
+        model, pace = self.model, self.pace
+        chosen = job.precision
+        self._set_precision(
+            team.agreed(lambda: automatic_precision(self.learner, job, model, pace)) if chosen is None else chosen
+        )
         self.state.time_s = job.time_s if job.steps is None else None
         if job.steps is not None:
             self.state.steps = max(1, job.steps)
@@ -136,41 +120,16 @@ class Trainer(Generic[B]):
             clock=job.clock,
         )
 
-    def _saved(self) -> Checkpoint | None:
-        folder, identity = self.job.folder, self.learner.identity
-        saved = read_checkpoint(folder / LAST)
-        if saved is None:
-            return None
-        keys = sorted({*saved.job, *identity})
-        if different := [key for key in keys if saved.job.get(key) != identity.get(key)]:
-            named = ", ".join("set of images" if key == "data" else key for key in different)
-            raise OptionError(
-                f"{folder} holds a {self.learner.what} with another {named}",
-                hint="resume with the original settings, or give another folder",
-            )
-        return saved if saved.best is None else self._without_lost_weights(saved)
-
-    def _without_lost_weights(self, saved: Checkpoint) -> Checkpoint:
-        """The checkpoint, without its best metrics if their weights in `best.pt` cannot be read."""
-        try:
-            read_network(self.job.folder / BEST)
-        except (WeightsError, SpecError) as error:
-            found = "the best of the remaining evaluations" if saved.step < saved.steps else "those of the last step"
-            self.job.on_note(
-                f"{error.message}; the best weights so far, of step {saved.best_step}, are lost, "
-                f"and {found} are kept instead"
-            )
-            return replace(saved, best=None, best_step=0)
-        return saved
-
     def _restore(self, saved: Checkpoint) -> None:
         with restoring(self.job.folder / LAST):
-            self.model.load_state_dict(saved.model)
-            if self.averaged is not None and saved.averaged is not None:
-                self.averaged.load_state_dict(saved.averaged)
-            self.optimizer.load_state_dict(saved.optimizer)
+            if saved.good is not None:
+                self._go_back(good_state_of(saved.good))
+                self.good = self._copied()
+            self._go_back(good_state_of({name: getattr(saved, name) for name in GoodState.__slots__}))
             best = None if saved.best is None else metrics_of_tuple(saved.best)
         self.state = State(best=best, **{name: getattr(saved, name) for name in SAVED})
+        if saved.good is None:
+            self.good = self._copied()
         self._set_precision(cast("Precision", saved.half_type) if saved.half else "float32")
         if saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
@@ -179,48 +138,75 @@ class Trainer(Generic[B]):
         self.state.precision = precision
         self.scaler = scaler_of(precision, self.job.device)
 
-    def _fastest(self) -> Precision:
-        """Half precision if a few steps show that it is clearly faster than single precision.
+    # -- the last good state -------------------------------------------------------------------------------------
 
-        Half precision is timed on GPUs too: a small network waits for the host, which must also launch conversions.
+    def _copied(self) -> GoodState:
+        state = self.state
+        return GoodState.of(state.step, state.running_loss, self.model, self.averaged, self.optimizer)
+
+    def _go_back(self, good: GoodState) -> None:
+        good.restore(self.model, self.averaged, self.optimizer)
+        self.state.step, self.state.running_loss = good.step, good.running_loss
+
+    def _check(self) -> None:
+        """Raise `DivergedError` if the training has diverged; otherwise the present state may be good."""
+        self.job.team.take_buffers(self._shown)
+        self.good.check(self.state.step, self.state.running_loss, self._shown.state_dict().values())
+        if self.good.allows(self.state.running_loss):
+            self.good = self._copied()
+
+    def _slow_down(self, error: DivergedError) -> None:
+        """Go back to the last good state with a lower learning rate.
+
+        Raises:
+            DivergedError: the rate has nothing to do with it, or was lowered often enough.
         """
-        job, learner = self.job, self.learner
-        tried = copy.deepcopy(self.model)
-        optimizer = optimizer_of(tried, self.recipe)
-        recipe, learner.recipe = self.recipe, replace(self.recipe, randaugment=0, mixup=0.0)
-        scaler, time_s = scaler_of("float32", job.device), job.time_s
+        state, lost = self.state, self.state.step - self.good.step
+        if not lost or state.reductions == MOST_REDUCTIONS:
+            raise error
+        state.reductions += 1
+        state.is_unjudged = False
+        self._note(
+            f"{error.message}: the training goes back to step {self.good.step} and continues at "
+            f"{100 * LR_FACTOR**state.reductions:.3g} % of the learning rate"
+        )
+        del state.losses[max(0, len(state.losses) - lost) :]
+        self._go_back(self.good)
+        self.pace.went_back(lost)
 
-        def step(precision: Precision) -> float:
-            state = replace(self.state, precision=precision)
-            return gradient_step(learner, tried, optimizer, batch, state, scaler)
-
-        with own_draws(job.device), closing(learner.batches(epoch=0, first=0, ahead=False)) as batches:
-            batch = next(batches)
-            try:
-                found = fastest(
-                    step,
-                    half_of(job.device),
-                    clock=job.clock,
-                    is_over=lambda: time_s is not None and self.pace.elapsed_s > TRIAL_SHARE * time_s,
-                    stop=job.stop,
-                )
-            except NonFiniteGradientError:
-                found = "float32"
-        learner.recipe = recipe
-        return found
+    def _note(self, text: str) -> None:
+        if self.job.team.is_leader:
+            self.job.on_note(text)
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def _steps(self) -> bool:
         """Take all remaining steps; returns whether a stop was requested before the last."""
+        while True:
+            try:
+                return self._is_stopped_by_evaluation() or self._steps_from_here()
+            except DivergedError as error:
+                self._slow_down(error)
+
+    def _is_stopped_by_evaluation(self) -> bool:
+        """Make up for an evaluation that was stopped or whose weights are lost; returns whether it is stopped."""
+        state = self.state
+        if not self.evaluations or not (state.is_unjudged or (state.best is None and state.step == state.steps > 0)):
+            return False
+        stopped = self._evaluate() is None
+        self._save()
+        return stopped
+
+    def _steps_from_here(self) -> bool:
         job, state = self.job, self.state
         written, stopped = job.clock(), False
         with closing(self._batches_left()) as batches:
             for batch in batches:
                 lr = self._step(batch)
                 self._set_length()
+                is_due = state.step == state.steps or (state.steps and state.step % self._every == 0)
+                evaluated = self._evaluate() if is_due else None
                 is_last = state.step == state.steps
-                evaluated = self._evaluate() if is_last or (state.steps and state.step % self._every == 0) else None
                 if job.team.is_leader:
                     job.on_progress(self._progress(lr, evaluated))
                 stopped = state.is_unjudged or (not is_last and job.team.sums([float(job.stop())])[0] > 0)
@@ -238,51 +224,53 @@ class Trainer(Generic[B]):
             yield from self.learner.batches(epoch=epoch, first=first)
 
     def _step(self, batch: B) -> float:
-        state, learner, team = self.state, self.learner, self.job.team
+        state, learner = self.state, self.learner
         steps = state.steps or UNKNOWN_STEPS
         lr = learning_rate(
             self.recipe, step=state.step, steps=steps, epoch_steps=learner.epoch_steps, batch=learner.batch
         )
+        lr *= LR_FACTOR**state.reductions
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         if steps != self.momentum_set_for:
             set_momentum(self.model, steps)
             self.momentum_set_for = steps
-        own, is_taken = self._descended(batch)
-        loss = team.sums([own])[0] / team.size
-        if not (is_taken and math.isfinite(loss)):
-            what = "a gradient" if math.isfinite(loss) else "the loss"
-            raise TrainingError(
-                f"{what} of step {state.step + 1} is not finite",
-                hint="lower the rate (lr) of the recipe, or clip the gradient (clip_norm)",
-            )
+        loss = self._descended(batch)
         state.step += 1
         if self.mean is not None:
             self.mean.move(min(self.recipe.ema, state.step / (state.step + 10)))
+        if math.isnan(self.good.running_loss):  # of a new training
+            self.good = replace(self.good, running_loss=loss)
         state.losses.append(loss)
         state.running_loss = loss if math.isnan(state.running_loss) else 0.95 * state.running_loss + 0.05 * loss
         return lr
 
-    def _descended(self, batch: B) -> tuple[float, bool]:
-        """The loss of this process before a step, and whether the step was taken.
+    def _descended(self, batch: B) -> float:
+        """Take a step; returns the loss before.
 
-        A step that fails in bfloat16 is repeated in single precision, which then stays. With PyTorch 2.13, oneDNN
-        sometimes leaves a gradient of a depthwise convolution in bfloat16 partly unwritten.
+        A step that fails in half precision is repeated in single precision, which then stays.
+
+        Raises:
+            DivergedError: the loss or a gradient is not finite in single precision.
         """
         state, team = self.state, self.job.team
         seed = (self.job.seed * 1_000_003 + state.step * 7919 + team.rank * 15_485_863 + 17) % (2**63)
         while True:
             torch.manual_seed(seed)
+            what = "the loss"
             try:
-                return gradient_step(self.learner, self.shared, self.optimizer, batch, state, self.scaler), True
+                own = gradient_step(self.learner, self.shared, self.optimizer, batch, state, self.scaler)
+                loss = team.sums([own])[0] / team.size
+                if math.isfinite(loss):
+                    return loss
             except NonFiniteGradientError as error:
-                if state.precision == "float32":
-                    return error.loss, False
-                self.job.on_note(
-                    f"a gradient of step {state.step + 1} is not finite in {state.precision}: the training continues "
-                    "in float32"
-                )
-                self._set_precision("float32")
+                if math.isfinite(team.sums([error.loss])[0]):
+                    what = "a gradient"
+            if state.precision == "float32":
+                raise DivergedError(f"{what} of step {state.step + 1} is not finite")
+            where = f"{what} of step {state.step + 1} is not finite in {state.precision}"
+            self._note(f"{where}: the training continues in float32")
+            self._set_precision("float32")
 
     # -- length --------------------------------------------------------------------------------------------------
 
@@ -292,20 +280,35 @@ class Trainer(Generic[B]):
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
             return
-        if not team.agreed(lambda: pace.is_tried(state.step)):
+        is_tried, is_over = team.agreed(lambda: (pace.is_tried(state.step), self._is_over()))
+        if not is_tried and not is_over:
             return
-        if self.evaluations and not pace.evaluation_s:
+        if self.evaluations and not pace.evaluation_s and not is_over:
             self._expect()
         if state.steps:
             found = team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, self._every)))
         else:
-            found = team.agreed(lambda: pace.plan(state.step))
-            if team.is_leader and state.time_s is not None and pace.least_s > state.time_s:
-                self.job.on_note(
-                    f"{state.step} steps and an evaluation take {pace.least_s:.0f} s, more than the "
-                    f"{state.time_s:g} s that are given; the training ends after step {state.step}"
-                )
+            found = team.agreed(self._planned)
         state.steps, state.every = found
+
+    def _is_over(self) -> bool:
+        """Whether the time of a training that refuses a short time is over before its steps are planned."""
+        return self.job.refuses_short_time and not self.state.steps and self.pace.is_over
+
+    def _planned(self) -> Plan:
+        """The plan of a training by time.
+
+        Raises:
+            OptionError: the time is too short for the steps so far and an evaluation, and the job refuses that.
+        """
+        pace, step = self.pace, self.state.step
+        if pace.is_over:
+            what = pace.shortage_text(step)
+            if self._is_over():
+                epoch = f"an epoch takes about {math.ceil(pace.epoch_s(step))} s"
+                raise OptionError(what, hint=f"give more time, or a smaller network; {epoch}")
+            self.job.on_note(f"{what}; the training ends after step {step}")
+        return pace.plan(step)
 
     def _expect(self) -> None:
         clock, begin = self.job.clock, self.job.clock()
@@ -329,21 +332,26 @@ class Trainer(Generic[B]):
     def _evaluate(self) -> Metrics | None:
         """Metrics on the validation images, or None if not evaluated or stopped; writes the best weights so far."""
         state, shown, job = self.state, self._shown, self.job
+        self._check()
         if not self.evaluations:
             return None
         begin = job.clock()
-        job.team.take_buffers(shown)
         try:
             found = self.learner.evaluate(shown, stop=job.stop)
         except StoppedError:
             state.is_unjudged = True
             return None
         state.is_unjudged = False
+        if state.best is None or found.main.value > state.best.main.value:
+            state.improved_step = state.step
         if state.best is None or found.main.value >= state.best.main.value:
             state.best, state.best_step = found, state.step
             if job.team.is_leader:
                 write_network(job.folder / BEST, shown, learned=self.learner.learned)
         self.pace.judged(job.clock() - begin)
+        patience = self.recipe.patience * self.learner.epoch_steps
+        if patience and state.step < state.steps and state.step - state.improved_step >= patience:
+            state.steps, state.is_stopped_early = state.step, True
         return found
 
     def _save(self) -> None:
@@ -363,6 +371,7 @@ class Trainer(Generic[B]):
                 half=state.precision != "float32",
                 half_type=state.precision,
                 scaler=self.scaler.state_dict() or None,
+                good=None if self.good.step == state.step else self.good.stored(),
                 seconds=self.timed[0],
                 images_per_s=self.timed[1],
                 **{name: getattr(state, name) for name in SAVED if name not in ("seconds", "images_per_s")},

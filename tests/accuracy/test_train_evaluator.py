@@ -207,12 +207,15 @@ def test_a_training_ends_where_the_time_does_and_says_so(many: str, tmp_path: Pa
     assert "steps, as the time was over" in found.note
 
 
-def test_without_time_for_one_training_a_run_is_refused(run: Run, text: str) -> None:
+def test_without_time_for_one_training_a_run_is_refused_and_leaves_no_folder(
+    run: Run, text: str, tmp_path: Path
+) -> None:
     words = ["--space", "tiny32", "--latency-ms", "1", "--device", "simulated", "--time", "1s", "--accuracy"]
     done = run("run", *words, text.replace("epochs=2", "epochs=2000"))
     assert done.code == 2
     assert "there is no time for a single training in 1 s" in done.err
     assert "hint: give --time" in done.err
+    assert not (tmp_path / "results").exists()
 
 
 def test_fewer_images_than_a_batch_are_told_before_a_step_is_timed(run: Run, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.tasks.task import task_of
 from mnv2search.workflows.compile import compile
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-the-exported-file.md"
 ONNX, LITERT, PREPARED, COUNT, PREPARED_WHOLE = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)

@@ -16,6 +16,7 @@ COMMANDS = [
     "data",
     "train",
     "weights",
+    "evaluate",
     "predict",
     "supernet",
     "audit",

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy
-from mnv2search.evaluation import Budget, Evaluation, evaluate
+from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.report.devices import latency_rows
 from mnv2search.report.networks import cost_rows
@@ -29,7 +29,7 @@ from mnv2search.study.types import Evaluated, SearchResult
 
 def weighed(budget: Budget) -> Evaluation:
     with open_device("simulated") as device:
-        return evaluate(
+        return evaluate_spec(
             load_spec("mobilenet_v2_0.35_96"), device=device, evaluator=open_evaluator("imagenet"), budget=budget
         )
 
@@ -208,7 +208,9 @@ def estimated(name: str) -> Evaluation:
     """A published network as a search with the built-in estimate evaluates it on a simulated device."""
     with open_device("simulated") as device:
         spec = load_spec(name)
-        return evaluate(spec, device=device, evaluator=open_evaluator("imagenet"), budget=Budget(latency_ms=1000.0))
+        return evaluate_spec(
+            spec, device=device, evaluator=open_evaluator("imagenet"), budget=Budget(latency_ms=1000.0)
+        )
 
 
 def found(ship: str, *baseline: str) -> SearchResult:

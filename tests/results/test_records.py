@@ -13,7 +13,7 @@ from mnv2search.accuracy.evaluators.recorded import content_hash
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget, evaluate
+from mnv2search.evaluation import Budget, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, RecordWriter, read_records
@@ -22,7 +22,7 @@ from mnv2search.spec.yaml.codec import load_space, load_spec
 
 def record(trial: int = 0, *, latency_ms: float = 100.0) -> Record:
     with open_device("simulated") as device:
-        evaluation = evaluate(
+        evaluation = evaluate_spec(
             load_spec("mobilenet_v2_0.35_96"),
             device=device,
             evaluator=open_evaluator("imagenet"),

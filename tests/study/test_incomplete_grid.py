@@ -10,7 +10,7 @@ import pytest
 from searches import run_search
 
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.evaluation import Budget, Evaluation, evaluate
+from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.report.search.run import run_json, run_rows, ship_lines
 from mnv2search.spec.yaml.codec import load_space, load_spec
@@ -24,7 +24,7 @@ BUDGET_MS = 5.0
 def evaluated(name: str) -> Evaluation:
     """A published network on the simulated device: 0.35_96 takes 0.7 ms, 0.5_160 takes 2.3 ms, 1.0_160 5.3 ms."""
     with open_device("simulated") as device:
-        return evaluate(
+        return evaluate_spec(
             load_spec(f"mobilenet_v2_{name}"),
             device=device,
             evaluator=open_evaluator("imagenet"),

@@ -16,7 +16,7 @@ import pytest
 
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import WriteError
-from mnv2search.evaluation import Budget, Evaluation, evaluate
+from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.spec.space import Pick, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
@@ -34,7 +34,7 @@ def known() -> Known:
     with open_device("simulated") as device:
         evaluator, budget = open_evaluator("imagenet"), Budget(latency_ms=9.0)
         specs = [replace(resolve(SPACE, pick), name=f"net-{number}") for number, pick in enumerate(picks)]
-        found = [evaluate(spec, device=device, evaluator=evaluator, budget=budget) for spec in specs]
+        found = [evaluate_spec(spec, device=device, evaluator=evaluator, budget=budget) for spec in specs]
     return dict(zip(picks, found, strict=True))
 
 

@@ -37,7 +37,8 @@ from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.task import Evaluation, Step, Task, Wanted, named_task, task_of
 from mnv2search.training.checkpoint import write_network
 from mnv2search.workflows.training.predict import predict
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 SIDE_PX, CLOSE = 32, 0.15
 RECIPE = Recipe(name="quick", optimizer="adamw", lr=4e-3, lr_batch=8, batch=8, epochs=12, ema=0.8)

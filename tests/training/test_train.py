@@ -31,8 +31,10 @@ from mnv2search.training.optimizers import RmsPropTf, learning_rate, optimizer_o
 from mnv2search.training.pace import Pace, Plan
 from mnv2search.training.precision import Precision, autocast, half_of, scaler_of
 from mnv2search.training.progress import State, Trained
+from mnv2search.training.resumption import BEST, LAST
+from mnv2search.training.throughput import faster_precision
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST, LAST, Trainer
+from mnv2search.training.trainer import Trainer
 
 CLASSIFY = Classification()
 RECIPE = Recipe(lr=0.05, lr_batch=8, batch=8, epochs=6, warmup_epochs=1, ema=0.9, label_smoothing=0.1, shift_px=4)
@@ -166,7 +168,7 @@ class HalfLayer(Learner[Batch]):
         self.model, self.recipe, self.identity = model, recipe, {}
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[Batch]:
-        raise NotImplementedError
+        yield Batch(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))
 
     def backward(self, model: nn.Module, batch: Batch, state: State, scaler: torch.amp.GradScaler) -> float:
         with autocast("float16", "cpu"):
@@ -327,9 +329,26 @@ def test_a_stop_in_an_evaluation_is_answered_and_made_up_for(parts: tuple[Pixels
     assert (rest.best, rest.best_step) == (whole.best, whole.best_step)
 
 
-def test_a_stop_in_the_trial_ends_at_once(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
-    with pytest.raises(StoppedError, match="before the first step"):
+def test_a_precision_is_not_tried_on_a_cpu(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="interrupted at step 1"):
         learn(parts, RECIPE, folder=tmp_path, stop=lambda: True)
+
+
+def test_a_stop_in_the_trial_of_precision_ends_at_once(tmp_path: Path) -> None:
+    trainer, _, _ = broken_trainer(tmp_path, notes=[])
+    job = Job(folder=tmp_path, stop=lambda: True)
+    with pytest.raises(StoppedError, match="before the first step"):
+        faster_precision(trainer.learner, job, trainer.model, trainer.pace)
+
+
+@pytest.mark.parametrize("broken", [[], ["bfloat16"]], ids=["sound", "broken"])
+def test_the_trial_of_precision_ends_with_one_and_leaves_the_model(broken: list[Precision], tmp_path: Path) -> None:
+    trainer, layer, _ = broken_trainer(tmp_path, *broken, notes=[])
+    before = layer.weight.detach().clone()
+    clock = iter(range(1000))
+    job = Job(folder=tmp_path, clock=lambda: float(next(clock)))
+    assert faster_precision(trainer.learner, job, trainer.model, trainer.pace) == "float32"
+    assert torch.equal(layer.weight, before)
 
 
 def test_another_training_in_the_folder_is_left_alone(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from mnv2search.errors import StoppedError
 from mnv2search.model.weights.network_file import read_network
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.workflows.training.request import TrainingRequest
 
 Run = Callable[..., Any]
 # Until a test gives up on another process, however busy the machine is.
@@ -32,7 +33,7 @@ RECIPE = "lr: 0.05\nlr_batch: 8\nbatch: 8\nepochs: 3\nema: 0.9\n"
 @pytest.fixture(autouse=True)
 def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """The precision does not depend on how long steps take."""
-    monkeypatch.setattr("mnv2search.training.trainer.fastest", lambda *_given, **_options: "float32")
+    monkeypatch.setattr("mnv2search.training.trainer.automatic_precision", lambda *_given: "float32")
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def training_request(**fields: Any) -> TrainingRequest:
     """A training of `mine.yaml` on `photos` by `quick.yaml`, in `out`."""
     from mnv2search.recipe import load_recipe
     from mnv2search.spec.yaml.codec import load_spec
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.workflows.training.request import TrainingRequest
 
     spec, recipe = load_spec("mine.yaml"), load_recipe("quick.yaml")
     return TrainingRequest(spec=spec, data=Path("photos"), folder=Path("out"), recipe=recipe, **fields)
@@ -386,3 +387,161 @@ def test_names_that_are_not_utf_8_reach_the_reports(run: Run, laid: Path) -> Non
     told = json.loads(Path("out", "training.json").read_text(encoding="utf-8"))
     assert told["classes"] == ["blue", "green", "r\\udcffd\x1b[31m"]
     assert "\x1b" not in done.out + done.err + Path("out", "report.html").read_text(encoding="utf-8")
+
+
+def test_the_accuracy_of_each_class_and_confusions_are_shown(run: Run, laid: Path, tmp_path: Path) -> None:
+    (tmp_path / "still.yaml").write_text(RECIPE.replace("lr: 0.05", "lr: 1.0e-8"))
+    done = run("train", "mine.yaml", "--data", "photos", "--recipe", "still.yaml", "--epochs", "1", "-o", "out")
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert set(told["test"]["by_class"]) == {"blue", "green", "red"}
+    counts = [count for row in told["confusion"].values() for count in row.values()]
+    assert sum(counts) == told["test"]["images"] == 12
+    right = sum(told["confusion"][name].get(name, 0) for name in told["confusion"])
+    assert right / 12 == pytest.approx(told["test"]["top1"])
+    assert {"image", "true", "predicted", "loss"} == set(told["worst"][0])
+    assert [one["loss"] for one in told["worst"]] == sorted((one["loss"] for one in told["worst"]), reverse=True)
+    assert all(Path(one["image"]).parent.name == one["true"] for one in told["worst"])
+    assert "accuracy of green" in done.out
+    assert "predicted class" in done.out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 12
+    assert "Confusion matrix" in page
+    assert f"true: {told['worst'][0]['true']}" in page
+
+
+@pytest.mark.parametrize("name", ["out", "results/mine-trained", "mine", "mine-trained"])
+def test_a_training_is_resumed_by_name_from_another_folder(
+    name: str, run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnv2search.workflows.training.train import train_spec
+
+    folder = tmp_path / ("out" if name == "out" else "results/mine-trained")
+    run("data", "photos")
+    done = list[int]()
+    request = replace(
+        training_request(epochs=2, lr=0.03, on_progress=lambda p: done.append(p.step), stop=lambda: len(done) >= 7),
+        folder=folder,
+    )
+    with pytest.raises(StoppedError):
+        train_spec(request)
+    (tmp_path / "mine.yaml").unlink()
+    (tmp_path / "quick.yaml").unlink()
+    resumed = run("train", "--resume", name, "--json")
+    assert resumed.code == 0, resumed.err
+    told = json.loads(resumed.out)
+    assert (told["steps"], told["resumed_at"], told["recipe"]["lr"], told["name"]) == (10, 7, 0.03, "mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = subprocess.run(
+        [sys.executable, "-m", "mnv2search", "train", "--resume", str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "already finished" in again.stderr, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--resume", "out", "--epochs", "3"], "epochs is given with a training to resume"),
+        (["mine.yaml", "--resume", "out"], "spec is given with a training to resume"),
+        (["--resume", "nowhere"], "there is no training 'nowhere'"),
+        (["--resume", "photos"], "photos holds no settings.json"),
+        (["--resume", "damaged"], "settings.json cannot be read"),
+        (["mine.yaml"], "give SPEC and --data, or --resume"),
+    ],
+)
+def test_a_resumption_that_is_not_possible_is_refused(
+    words: list[str], says: str, run: Run, laid: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "settings.json").write_text('{"spec": 1}')
+    done = run("train", *words)
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_a_training_that_is_refused_for_want_of_time_leaves_nothing(run: Run, laid: Path, tmp_path: Path) -> None:
+    done = run(*train_words("--time", "0.001s"))
+    assert done.code == 2
+    assert "more than the 0.001 s that are given" in " ".join(done.err.split())
+    assert not (tmp_path / "out").exists()
+    assert run(*train_words("--epochs", "1")).code == 0
+
+
+def test_weights_are_evaluated_on_a_split(run: Run, laid: Path, tmp_path: Path) -> None:
+    from mnv2search.workflows.training.evaluate import evaluate
+
+    assert run(*train_words("--epochs", "1", "--seed", "3")).code == 0
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    done = run("evaluate", "out/best.pt", "--data", "photos", "-o", "page.html")
+    assert done.code == 0, done.err
+    assert "accuracy of green" in done.out
+    assert (tmp_path / "page.html").read_text().count("<figure>") == 12
+    written = json.loads(run("evaluate", "out/best.pt", "--data", "photos", "--json").out)
+    assert written["metrics"] == told["test"]
+    assert (written["confusion"], written["worst"]) == (told["confusion"], told["worst"])
+    held_out = evaluate("out/best.pt", data="photos", split="val")
+    assert held_out.metrics == replace(held_out.metrics, main=held_out.metrics.main)
+    assert held_out.metrics.main.value == told["held_out"]["top1"]
+    assert "top1" in repr(held_out)
+    assert len(repr(held_out).splitlines()) <= 10
+    refused = run("evaluate", "out/best.pt", "--data", "photos", "-o", "page.html")
+    assert refused.code == 2
+    assert "page.html exists" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda folder: (folder / "red").rename(folder / "scarlet"),
+            "the network has a class 'red' where photos has",
+        ),
+        (
+            lambda folder: (folder / "red").rename(folder.parent / "red"),
+            "the network has 3 classes, and photos has 2",
+        ),
+    ],
+    ids=["renamed", "removed"],
+)
+def test_weights_are_not_evaluated_on_other_classes(
+    change: Callable[[Path], Any], says: str, run: Run, laid: Path
+) -> None:
+    assert run(*train_words("--epochs", "1")).code == 0
+    change(laid)
+    done = run("evaluate", "out/best.pt", "--data", "photos")
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_a_training_that_diverged_says_so(
+    run: Run, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
+
+    def step(*given: Any) -> Any:
+        if given[4].step == 6 and not given[4].reductions:
+            raise NonFiniteGradientError(1.0)
+        return gradient_step(*given)
+
+    monkeypatch.setattr("mnv2search.training.trainer.gradient_step", step)
+    done = run(*train_words())
+    assert done.code == 0, done.err
+    assert "a gradient of step 7 is not finite: the training goes back to step 5" in " ".join(done.err.split())
+    assert "the training diverged: the learning rate was halved once" in done.out
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["reductions"] == 1
+
+
+def test_a_training_that_was_stopped_early_is_finished(run: Run, laid: Path, tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(RECIPE.replace("lr: 0.05", "lr: 1.0e-8") + "patience: 2\n")
+    first = run(*train_words("--epochs", "40"))
+    again = run(*train_words("--epochs", "40"))
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (first.code, again.code) == (0, 0), again.err
+    assert "ended early: no better in 2 epochs" in first.out
+    assert told["is_stopped_early"]
+    assert told["steps"] < 200
+    assert "already finished" in again.err

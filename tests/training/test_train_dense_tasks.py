@@ -40,10 +40,11 @@ from mnv2search.tasks.segmentation import Segmentation
 from mnv2search.tasks.task import task_of
 from mnv2search.training.distributed import Team
 from mnv2search.training.learner import Job
+from mnv2search.training.resumption import LAST
 from mnv2search.training.train import time_training
 from mnv2search.training.train import train as fit
-from mnv2search.training.trainer import LAST
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 Run = Callable[..., Any]
 RECIPE = Recipe(
@@ -310,6 +311,11 @@ def test_the_command_trains(
     assert {"best.pt", "last.ckpt", "training.json", "history.jsonl", "curves.png", "tensorboard"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    evaluated = run("evaluate", str(tmp_path / "out" / "best.pt"), "--data", str(scenes.root), "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert json.loads(evaluated.out)["metrics"] == told["test"]
+    assert (told["confusion"], told["worst"]) == ({}, [])
 
 
 def test_options_of_classifiers_are_refused(boxes: Dataset, run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pictures import draw_pictures
 import mnv2search
 from mnv2search.cli.networks import compile_command
 from mnv2search.cli.search.run import run_command
-from mnv2search.cli.training.analysis import predict_command
+from mnv2search.cli.training.analysis import evaluate_command, predict_command
 from mnv2search.cli.training.train import train_command
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import read_manifest
@@ -36,9 +36,10 @@ OPTIONS = {
 
 COMMANDS: list[tuple[click.Command, list[str]]] = [
     (run_command, []),
-    (train_command, ["net.yaml", "--data", "."]),
+    (train_command, []),
     (compile_command, ["net.yaml"]),
     (predict_command, ["best.pt", "photo.png"]),
+    (evaluate_command, ["best.pt", "--data", "."]),
 ]
 
 

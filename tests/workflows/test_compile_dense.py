@@ -24,7 +24,8 @@ from mnv2search.results.exports import Compiled
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.workflows.compile import compile
-from mnv2search.workflows.training.train import TrainingRequest, train_spec
+from mnv2search.workflows.training.request import TrainingRequest
+from mnv2search.workflows.training.train import train_spec
 
 RECIPE = Recipe(
     name="quick", optimizer="adamw", lr=3e-3, lr_batch=8, batch=8, epochs=4, least_area=0.6, clip_norm=10.0

@@ -40,7 +40,7 @@ from mnv2search.supernet.train import (
 from mnv2search.training.checkpoint import read_json, write_whole
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
-from mnv2search.training.trainer import LAST
+from mnv2search.training.resumption import LAST
 
 # With fewer images seen, the order of inherited accuracies is weak. See docs/explanation/shared-weights.md.
 ENOUGH_IMAGES = 20_000

@@ -27,9 +27,9 @@ from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
+from mnv2search.training.resumption import BEST
 from mnv2search.training.throughput import Timed, evaluations_of
 from mnv2search.training.train import time_training, train
-from mnv2search.training.trainer import BEST
 
 TASK, HALVING, VOID_VALUE = "classification", 3, 255
 # Tasks whose evaluator is called train-dense in the manifests of runs.

@@ -1,4 +1,4 @@
-"""The commands `data`, `predict` and `scores`: describe datasets, draw predictions, correlate scores."""
+"""The commands `data`, `evaluate`, `predict` and `scores`: describe datasets, evaluate, draw, correlate scores."""
 
 from __future__ import annotations
 
@@ -67,11 +67,7 @@ SHOWN = 5
 @click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
 @options.folder("Folder to write the pictures to.", default=Path("predicted"))
 @click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Minimum score of the boxes that are drawn.")
-@click.option(
-    "--normalization",
-    type=click.Choice(("imagenet", "tensorflow", "unit")),
-    help="Normalization of the images (default: that of the training).",
-)
+@options.normalization
 @options.force
 @options.json
 def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **given: Any) -> None:
@@ -105,6 +101,50 @@ def _line(prediction: Prediction) -> str:
     boxes = sum(one.box is not None for one in prediction.found)
     best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""
     return f"{prediction.image}: {seen}{more}; drawn into {prediction.drawn}{best}"
+
+
+@click.command("evaluate")
+@click.argument("model", type=FILE, metavar="WEIGHTS")
+@click.option(
+    "--data",
+    required=True,
+    type=NonEmptyPath(),
+    metavar="DATA",
+    help="Images to evaluate on; `mnv2search data --help` lists the layouts.",
+)
+@options.choice("--split", ("train", "val", "test"), default="test", help="Part of the images.")
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of splits that are drawn (default: that of the training, or 0)."
+)
+@options.void
+@options.normalization
+@options.choice(
+    "--accelerator",
+    ("auto", "cpu", "cuda"),
+    default="auto",
+    help="Device to evaluate on; auto uses CUDA if it is available.",
+)
+@click.option(
+    "-o", "--output", type=FILE, metavar="FILE", help="HTML file for the tables, pictures and worst images."
+)
+@options.force
+@options.output
+def evaluate_command(model: Path, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Evaluate WEIGHTS, a .pt or .pt2 file, on images: the metrics of all classes, and what is taken for what.
+
+    \b
+    Example:
+      mnv2search evaluate best.pt --data photos/
+    """
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.evaluation import class_rows, evaluation_lines
+    from mnv2search.results.training import evaluation_json
+    from mnv2search.workflows.training.evaluate import evaluate
+
+    with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
+        found = evaluate(model, on_decoded=advance, **given)
+    tables = class_rows({found.split: found.metrics}, found.data.classes)
+    emit(evaluation_json(found), evaluation_lines(found), *tables, as_json=as_json)
 
 
 @click.command("scores")

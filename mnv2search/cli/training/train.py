@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
     from mnv2search.workflows.training.api import TrainOptions
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.workflows.training.request import TrainingRequest
 
 
 @click.command("train")
-@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
-@options.data
+@click.argument("spec", type=NonEmptyText(), metavar="[SPEC]", required=False)
+@options.optional_data
+@options.text("--resume", metavar="NAME|FOLDER", help="Resume a training with its settings, without SPEC and --data.")
 @options.text(
     "--recipe",
     metavar="NAME|FILE",
     help="slim, modern, short, dense, or a YAML file. Default: modern; dense for detectors and segmenters.",
 )
+@click.option("--lr", type=Positive(), metavar="RATE", help="Learning rate (overrides the recipe).")
 @options.void
 @options.epochs("Number of epochs (overrides the recipe).")
 @options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
@@ -50,16 +52,29 @@ if TYPE_CHECKING:
     default="auto",
     help="Device to train on; auto uses CUDA if it is available.",
 )
+@options.choice(
+    "--precision",
+    ("auto", "float32", "bfloat16", "float16"),
+    default="auto",
+    help="Precision of convolutions; auto is float32 on a CPU and, on a GPU, half precision if it is clearly faster.",
+)
 @options.network()
 @options.output
-def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Unpack[TrainOptions]) -> None:
+def train_command(
+    spec: str | None,
+    data: Path | None,
+    resume: str | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Unpack[TrainOptions],
+) -> None:
     """Train the network of SPEC on the images of DATA.
 
     A classifier learns from folders of classes, a detector from COCO's JSON or Pascal VOC's XML, a segmenter from
     folders of images and masks.
 
-    The folder of -o receives the best weights, best.pt, and a checkpoint after every epoch: the same command
-    resumes the training exactly where it stopped.
+    The folder of -o receives the best weights, best.pt, and a checkpoint after every epoch: the same command, or
+    --resume with the folder, resumes the training exactly where it stopped.
 
     \b
     Example:
@@ -67,16 +82,18 @@ def train_command(spec: str, data: Path, as_json: bool, quiet: bool, **given: Un
     """
     if given["epochs"] is not None and given["time"] is not None:
         raise click.UsageError("give --epochs or --time, not both")
-    from mnv2search.report.training import training_lines  # late: --help must not pay for it
+    if resume is None and (spec is None or data is None):
+        raise click.UsageError("give SPEC and --data, or --resume")
+    from mnv2search.report.training import training_lines, training_rows  # late: --help must not pay for it
     from mnv2search.results.training import report_json
     from mnv2search.training.distributed import joined
     from mnv2search.workflows.training.api import training_request
 
     with joined(given["accelerator"]) as team, _reported_once(team):
-        request = training_request(spec, data, given, team)
+        request = training_request(spec, data, given, team, resume=resume)
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
-        emit(report_json(report), training_lines(report), as_json=as_json)
+        emit(report_json(report), training_lines(report), *training_rows(report), as_json=as_json)
 
 
 def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
@@ -191,7 +208,7 @@ def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def told_what_is_kept(folder: Path) -> Iterator[None]:
     """Report what is kept and how to resume, if a training in `folder` is ended by KeyboardInterrupt."""
-    from mnv2search.training.trainer import LAST
+    from mnv2search.training.resumption import LAST
 
     try:
         yield

@@ -34,8 +34,8 @@ from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
+from mnv2search.training.resumption import BEST
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST
 from mnv2search.workflows.search.finetune_plan import (
     DECODING_SHARE,
     FEWEST_STEPS,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import remove_leftovers, write_text
-from mnv2search.errors import Mnv2SearchError, RecordError, WriteError
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
@@ -86,13 +86,14 @@ def _clear(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Create the folder if it is missing, and lock it for this process.
 
-    A folder created here is removed if the run fails before it has any results.
+    A folder created here is removed if the run fails before it has any results, or is refused before it has any
+    accuracy: measured latencies are kept in the cache.
     """
     with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
         try:
             yield
-        except Mnv2SearchError:
-            if is_new and not _holds_anything(folder):
+        except Mnv2SearchError as error:
+            if is_new and not _holds_anything(folder, but_latencies=isinstance(error, OptionError)):
                 _remove(folder)
             raise
 
@@ -107,10 +108,15 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _holds_anything(folder: Path) -> bool:
+def _holds_anything(folder: Path, *, but_latencies: bool) -> bool:
+    """Whether there are files of the evaluator or records; if latencies do not count, records with an accuracy."""
     records, work = folder / EVALUATIONS, folder / WORK
-    measured = records.exists() and records.stat().st_size > 0
-    return measured or any(path.is_file() for path in work.rglob("*"))
+    if any(path.is_file() for path in work.rglob("*")):
+        return True
+    if not records.exists() or not records.stat().st_size or not but_latencies:
+        return records.exists() and records.stat().st_size > 0
+    found = (record for _, _, record in checked_lines(folder))
+    return any(isinstance(record, str) or record.evaluation.accuracy is not None for record in found)
 
 
 # Name of the file that damaged lines are moved to.

@@ -10,7 +10,7 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.results.finetuning import Finetuned, training_folder
 from mnv2search.study.types import SearchResult
 from mnv2search.training.checkpoint import write_network, write_whole
-from mnv2search.training.trainer import BEST
+from mnv2search.training.resumption import BEST
 from mnv2search.workflows.search.outputs import front_path, write_spec
 
 

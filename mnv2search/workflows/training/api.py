@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
-from mnv2search.errors import OptionError
+from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
@@ -20,7 +20,8 @@ from mnv2search.workflows.weights import initial_weights
 if TYPE_CHECKING:
     from mnv2search.results.training import TrainingReport
     from mnv2search.training.distributed import Team
-    from mnv2search.workflows.training.train import TrainingRequest
+    from mnv2search.training.precision import Precision
+    from mnv2search.workflows.training.request import TrainingRequest
 
 
 class TrainOptions(TypedDict, total=False):
@@ -28,6 +29,7 @@ class TrainOptions(TypedDict, total=False):
 
     Attributes:
         recipe: name or file of the recipe; by default that of the task.
+        lr: learning rate (overrides the recipe).
         epochs: number of epochs (overrides the recipe).
         time: duration of the training in seconds, or text such as ``30m`` (overrides the epochs of the recipe).
         from_: initial weights: a file, a name of `mnv2search weights list`, or ``imagenet`` for the published weights
@@ -35,6 +37,8 @@ class TrainOptions(TypedDict, total=False):
         from_spec: network to which the published weights of `from_` belong.
         distill: teacher checkpoint for distillation.
         void: mask value to ignore.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``; auto takes float32 on a CPU and, on a GPU, half
+            precision if it is clearly faster.
         output: folder of the training; ``results/NAME-trained`` by default.
         seed: random seed of the training.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
@@ -45,12 +49,14 @@ class TrainOptions(TypedDict, total=False):
     """
 
     recipe: str | None
+    lr: float | None
     epochs: int | None
     time: float | str | None
     from_: str | Path | None
     from_spec: str | None
     distill: str | Path | None
     void: int
+    precision: str
     output: str | Path | None
     seed: int
     accelerator: str
@@ -60,14 +66,23 @@ class TrainOptions(TypedDict, total=False):
     first: bool
 
 
-DEFAULTS: TrainOptions = {"void": 255, "seed": 0, "accelerator": "auto", "pick": (), "first": False}
+DEFAULTS: TrainOptions = {
+    "void": 255,
+    "precision": "auto",
+    "seed": 0,
+    "accelerator": "auto",
+    "pick": (),
+    "first": False,
+}
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @takes(TrainOptions, DEFAULTS)
 def train(
-    spec: ModelSpec | SearchSpace | str | Path,
+    spec: ModelSpec | SearchSpace | str | Path | None = None,
     *,
-    data: str | Path,
+    data: str | Path | None = None,
+    resume: str | Path | None = None,
     on_note: Callable[[str], None] = lambda _: None,
     **options: Unpack[TrainOptions],
 ) -> TrainingReport:
@@ -76,6 +91,8 @@ def train(
     Args:
         spec: a network or a search space, its file or its published name.
         data: images; see `mnv2search data --help`.
+        resume: folder or name of a training to resume with its own settings, in place of `spec`, `data` and options;
+            of these, only `accelerator` may be given.
         options: see `TrainOptions`.
         on_note: called with messages about problems in the data and about the folder.
 
@@ -86,14 +103,28 @@ def train(
     from mnv2search.workflows.training.train import train_spec
 
     with joined(options.get("accelerator", DEFAULTS["accelerator"])) as team:
-        return train_spec(replace(training_request(spec, data, options, team), on_note=on_note))
+        return train_spec(replace(training_request(spec, data, options, team, resume=resume), on_note=on_note))
 
 
 def training_request(
-    spec: ModelSpec | SearchSpace | str | Path, data: str | Path, given: TrainOptions, team: Team
+    spec: ModelSpec | SearchSpace | str | Path | None,
+    data: str | Path | None,
+    given: TrainOptions,
+    team: Team,
+    *,
+    resume: str | Path | None = None,
 ) -> TrainingRequest:
-    """Convert options to a request, for one process of a team."""
-    from mnv2search.workflows.training.train import TrainingRequest  # late: it loads torch
+    """Convert options to a request, for one process of a team.
+
+    Raises:
+        OptionError: options are missing, or contradict each other.
+        RecordError: the training to resume has no settings.
+    """
+    if resume is not None:
+        return _resumed(resume, team, {"spec": spec, "data": data, **given})
+    if spec is None or data is None:
+        raise OptionError("a network and its data are missing", hint="give both, or a training to resume")
+    from mnv2search.workflows.training.request import TrainingRequest  # late: it loads torch
 
     options: TrainOptions = {**DEFAULTS, **given}
     if options.get("epochs") is not None and options.get("time") is not None:
@@ -116,6 +147,27 @@ def training_request(
         weights_spec=load_spec(initial.spec) if initial.spec else None,
         teacher=path_of(options.get("distill")),
         void=options["void"],
+        lr=options.get("lr"),
+        precision=_precision(options["precision"]),
         team=team,
         notes=notes,
     )
+
+
+def _resumed(resume: str | Path, team: Team, given: Mapping[str, object]) -> TrainingRequest:
+    from mnv2search.workflows.training.settings import resumed_request, training_folder  # late: it loads torch
+
+    defaults: Mapping[str, object] = {**DEFAULTS, "accelerator": given.get("accelerator")}
+    others = [name for name, value in given.items() if value is not None and value != defaults.get(name)]
+    if others:
+        raise OptionError(
+            f"{others[0].strip('_')} is given with a training to resume, which has its own settings",
+            hint="leave it out, or start another training",
+        )
+    return resumed_request(training_folder(resume), team)
+
+
+def _precision(name: str) -> Precision | None:
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", name, PRECISIONS)
+    return None if name == "auto" else cast("Precision", name)

@@ -10,23 +10,18 @@ from pathlib import Path
 from PIL import Image
 
 from mnv2search.atomic import replacing
-from mnv2search.data.dataset import class_name
 from mnv2search.data.image_files import SUFFIXES, opened_image
 from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.data.readers.folders import check_source, files_below
-from mnv2search.data.readers.masks import numbered
 from mnv2search.errors import DataError, OptionError, WriteError
 from mnv2search.model.build import MobileNet
-from mnv2search.model.weights.network_file import Learned, read_learned, read_network
-from mnv2search.recipe import NORMALIZATIONS
-from mnv2search.results.training import Prediction
+from mnv2search.model.weights.network_file import Learned, read_network
+from mnv2search.results.training import Prediction, Predictions
 from mnv2search.tasks.prediction import Predicted
 from mnv2search.tasks.task import AnyTask, task_of
-from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name, read_json
+from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name
 from mnv2search.workflows.options import paths_of
-from mnv2search.workflows.training.train import REPORT
-
-MAX_REPORT_BYTES = 2**26
+from mnv2search.workflows.training.origin import learned_of
 
 
 def predict(
@@ -38,7 +33,7 @@ def predict(
     normalization: str | None = None,
     force: bool = False,
     on_unreadable: Callable[[DataError], None] | None = None,
-) -> tuple[Prediction, ...]:
+) -> Predictions:
     """Draw the predictions of a network into images, as `mnv2search predict` does.
 
     Class names and normalization are read from the network's file, or else from the ``training.json`` beside it.
@@ -63,7 +58,7 @@ def predict(
     model, folder = Path(model), Path(output)
     targets = _targets(paths_of(images), folder, force=force)
     network = read_network(model)
-    task, learned = task_of(network.spec), _learned(model, network)
+    task, learned = task_of(network.spec), learned_of(model, network)
     if normalization is not None:
         learned = replace(learned, normalization=normalization)
     done: list[Prediction] = []
@@ -85,7 +80,7 @@ def predict(
     if on_unreadable is not None:
         for problem in unreadable:
             on_unreadable(problem)
-    return tuple(done)
+    return Predictions(done)
 
 
 def _make(folder: Path) -> None:
@@ -133,24 +128,6 @@ def _images_of(given: Path, folder: Path, *, prefix: str) -> list[tuple[Path, st
     if not files:
         raise DataError(f"{given} holds no images", hint=f"images end in {', '.join(sorted(SUFFIXES))}")
     return [(file, prefix + "-".join(file.relative_to(given).with_suffix("").parts)) for file in files]
-
-
-def _learned(model: Path, network: MobileNet) -> Learned:
-    """Class names and normalisation of the training; numbers and ``imagenet`` if they are unknown."""
-    head = network.spec.head
-    assert head is not None
-    learned = read_learned(model)
-    if learned is not None and len(learned.classes) == head.classes:
-        return learned
-    try:
-        report = read_json(model.parent / REPORT, max_bytes=MAX_REPORT_BYTES)
-        is_its_own = report["name"] == network.spec.name and len(report["classes"]) == head.classes
-        if is_its_own and report["recipe"]["normalization"] in NORMALIZATIONS:
-            names = tuple(map(class_name, report["classes"]))
-            return Learned(classes=names, normalization=report["recipe"]["normalization"])
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # the report is missing or unusable
-    return Learned(classes=numbered(head.classes), normalization="imagenet")
 
 
 def _predicted(task: AnyTask, network: MobileNet, path: Path, learned: Learned, least_score: float) -> Predicted:

@@ -5,70 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from mnv2search.atomic import write_text
 from mnv2search.data.dataset import SPLITS
-from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.prepare import Parts
 from mnv2search.errors import OptionError, StoppedError
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_network
-from mnv2search.recipe import Recipe, load_recipe
-from mnv2search.report.training import faults_lines, metrics_rows, training_lines
+from mnv2search.report.training import faults_lines, training_lines, training_note
 from mnv2search.results.training import TrainingReport, report_json
-from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
-from mnv2search.training.progress import Progress, Trained
+from mnv2search.training.progress import Trained
+from mnv2search.training.resumption import BEST, LAST
 from mnv2search.training.train import train
-from mnv2search.training.trainer import BEST, LAST
+from mnv2search.workflows.training.images import evaluation_parts, worst_images
+from mnv2search.workflows.training.origin import REPORT
+from mnv2search.workflows.training.request import TrainingRequest, known_data, recipe_for
+from mnv2search.workflows.training.settings import SETTINGS, settings_text
 from mnv2search.workflows.training.training_log import logged, write_page
-
-REPORT = "training.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRequest:
-    """Settings of a training; see `mnv2search.workflows.training.api.TrainOptions`.
-
-    Attributes:
-        spec: network, whose head gets the classes of the data.
-        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
-        weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
-        teacher: a `.pt` file of a network with the same classes, for distillation.
-        notes: lines about the initial weights, for a new training.
-        team: processes that train together, with the rank and device of this one; only the leader writes.
-        on_progress: called after every step.
-        on_note: called with messages about problems in the data, an existing training and a time that is too short.
-        stop: called after every step, and stops the training if it returns True; if there is only one process, it
-            is also called while images are decoded and between batches of evaluations.
-    """
-
-    spec: ModelSpec
-    data: Path
-    folder: Path
-    recipe: Recipe | str | None = None
-    seed: int = 0
-    epochs: int | None = None
-    time_s: float | None = None
-    weights: Path | None = None
-    weights_spec: ModelSpec | None = None
-    teacher: Path | None = None
-    void: int = VOID
-    notes: tuple[str, ...] = ()
-    team: Team = ALONE
-    on_progress: Callable[[Progress], None] = lambda _: None
-    on_note: Callable[[str], None] = lambda _: None
-    stop: Callable[[], bool] = lambda: False
 
 
 def train_spec(request: TrainingRequest) -> TrainingReport:
@@ -91,22 +54,19 @@ def train_spec(request: TrainingRequest) -> TrainingReport:
 
 def _check(request: TrainingRequest, task: AnyTask) -> None:
     """Refuse options that the task does not support, before anything is read."""
-    task.check(_recipe(request, task))
+    task.check(recipe_for(request, task))
     if request.team.size > 1 and not task.distributes:
         raise OptionError(f"several processes cannot train for {task.name} together", hint="leave out torchrun")
     if request.teacher is not None and not task.distills:
         raise OptionError(f"--distill is not for {task.name}", hint="leave it out")
 
 
-def _recipe(request: TrainingRequest, task: AnyTask) -> Recipe:
-    recipe = request.recipe or task.recipe
-    return load_recipe(recipe) if isinstance(recipe, str) else recipe
-
-
 class _Run:
     def __init__(self, request: TrainingRequest, task: AnyTask) -> None:
         self.request, self.task, self.folder, self.team = request, task, request.folder, request.team
+        self.recipe = recipe_for(request, task)
         self.data: Data = self.team.in_turn(lambda: task.read(request.data, seed=request.seed, void=request.void))
+        self.known = known_data(self.data, request.known_data)
         self.faults = task.faults(self.data)
         for line in faults_lines(self.faults):
             request.on_note(line)
@@ -127,6 +87,7 @@ class _Run:
         if trained.stopped:
             raise StoppedError(f"interrupted at step {trained.steps}; run the same command to resume")
         best = read_network(self.folder / BEST).to(team.device)
+        test = team.agreed(lambda: self._tested(best))
         report = TrainingReport(
             spec=self.spec,
             task=self.task.name,
@@ -134,7 +95,7 @@ class _Run:
             seed=request.seed,
             recipe=parts.recipe,
             trained=trained,
-            test=team.agreed(lambda: self._tested(best)),
+            test=test,
             inheritance=inheritance,
             device=torch.cuda.get_device_name() if team.device.startswith("cuda") else "cpu",
             threads=torch.get_num_threads(),
@@ -143,9 +104,10 @@ class _Run:
             unreadable=parts.unreadable,
             faults=self.faults,
             reach=self.task.reach(best, parts.examples["train"], len(self.data.classes)),
+            worst=worst_images(test, self.data, "test", parts.unreadable),
         )
         if team.is_leader:
-            _write(report, request.on_note)
+            _write(report, parts.examples["test"], request.on_note)
         return report
 
     def _decoded(self) -> Parts[Sized]:
@@ -153,7 +115,7 @@ class _Run:
             if self._stops_alone():
                 raise StoppedError("interrupted while images were being decoded; run the same command to start over")
 
-        return self.task.prepare(self.data, self.spec, _recipe(self.request, self.task), on_progress=decoded)
+        return self.task.prepare(self.data, self.spec, self.recipe, on_progress=decoded)
 
     def _trained(self, model: MobileNet) -> Trained:
         request, team, task, recipe = self.request, self.team, self.task, self.parts.recipe
@@ -165,22 +127,27 @@ class _Run:
             teacher = read_network(request.teacher)
             task.check_teacher(teacher, model.spec, request.teacher)
             teacher = teacher.to(team.device).requires_grad_(False)
-        on_progress = request.on_progress
-        with logged(self.folder, on_progress) if team.is_leader else nullcontext(on_progress) as progressed:
+        on_progress, log = request.on_progress, logged(self.folder, request.on_progress, on_begin=self._keep_settings)
+        with log if team.is_leader else nullcontext(on_progress) as progressed:
             job = Job(
                 folder=self.folder,
                 seed=request.seed,
-                data=self.data.fingerprint,
+                data=self.known.fingerprint,
                 device=team.device,
                 team=team,
+                precision=request.precision,
                 epochs=request.epochs,
                 time_s=request.time_s,
+                refuses_short_time=True,
                 after=len(test) / len(val),
                 on_progress=progressed,
                 on_note=request.on_note,
                 stop=request.stop,
             )
             return train(model, task, train_part, val, recipe, job, classes=self.data.classes, teacher=teacher)
+
+    def _keep_settings(self) -> None:
+        write_text(self.folder / SETTINGS, settings_text(self.request, self.recipe, self.known))
 
     def _tested(self, best: MobileNet) -> Metrics:
         learned = Learned(classes=self.data.classes, normalization=self.parts.recipe.normalization)
@@ -192,14 +159,15 @@ class _Run:
         return self.team.size == 1 and self.request.stop()
 
 
-def _write(report: TrainingReport, on_note: Callable[[str], None]) -> None:
+def _write(report: TrainingReport, test: Sized, on_note: Callable[[str], None]) -> None:
+    measured = {"held out": report.trained.best, "test": report.test}
     write_text(report.folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
     write_page(
         report.folder,
         title=f"Training of {report.spec.name} for {report.task}",
         lines=[*faults_lines(report.faults), *training_lines(report)],
         batch=min(report.recipe.batch, len(report.data.part("train"))),
-        parts=[metrics_rows(report)] if report.test.details else [],
+        parts=[*evaluation_parts(measured, report.data.classes, report.worst, test, note=training_note(report))],
         on_note=on_note,
     )
 
@@ -228,7 +196,7 @@ def _check_existing(request: TrainingRequest, *, epoch_steps: int) -> None:
         request.on_note(
             f"{folder} holds a training of {held.steps} steps, which resumes after step {held.step}{unused}"
         )
-    elif is_other:
+    elif is_other and not held.is_stopped_early:
         raise OptionError(
             f"{folder} holds a finished training of {held.steps} steps, and {option} asks for another length",
             hint="give another folder (-o)",

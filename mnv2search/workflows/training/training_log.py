@@ -19,7 +19,7 @@ from mnv2search.report.rows import counted
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.progress import Progress, history_record
-from mnv2search.training.trainer import LAST
+from mnv2search.training.resumption import LAST
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
 if TYPE_CHECKING:
@@ -31,19 +31,27 @@ BOARD_STEPS = 10
 
 
 @contextmanager
-def logged(folder: Path, on_progress: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+def logged(
+    folder: Path, on_progress: Callable[[Progress], None], *, on_begin: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[Progress], None]]:
     """A progress callback that also logs every evaluation, and writes event files if TensorBoard is installed.
 
-    If the folder holds a checkpoint, the log is appended to; otherwise it starts empty.
+    If the folder holds a checkpoint, the log is appended to; otherwise it starts empty. Nothing is written before the
+    number of steps is known, since a training may be refused until then; `on_begin` is called at that time.
 
     Raises:
         RecordError: the log cannot be appended to.
     """
     _begin_history(folder / HISTORY, is_new=not (folder / LAST).exists())
-    board = _board(folder)
+    board: SummaryWriter | None = None
+    is_begun = False
 
     def log(progress: Progress) -> None:
+        nonlocal board, is_begun
         metrics = progress.evaluated
+        if progress.steps and not is_begun:
+            on_begin()
+            board, is_begun = _board(folder), True
         if metrics is not None:
             _append(folder / HISTORY, history_record(progress))
         if board is not None and (metrics is not None or progress.step % BOARD_STEPS == 0):
