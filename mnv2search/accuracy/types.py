@@ -29,7 +29,7 @@ class Accuracy:
         seed: random seed of the evaluation; None if nothing is random.
         note: warning for the user, for instance that the estimate extrapolates.
         merit: number that ranks networks better than the accuracy, such as the negative loss, or None.
-        commonest: majority-class accuracy; None if unknown.
+        commonest: metric of the best trivial answer, such as the majority-class accuracy; None if unknown.
     """
 
     value: float
@@ -61,7 +61,7 @@ class Accuracy:
 
     @property
     def beats_commonest(self) -> bool:
-        """Whether the interval is above the majority-class accuracy; True if the latter is unknown."""
+        """Whether the interval is above the metric of the best trivial answer; True if the latter is unknown."""
         return self.commonest is None or self.low > self.commonest
 
 
@@ -99,7 +99,7 @@ def accuracy_of(
         seed=seed,
         note=note,
         merit=merit,
-        commonest=metrics.majority,
+        commonest=metrics.trivial,
     )
 
 

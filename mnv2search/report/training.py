@@ -22,6 +22,7 @@ from mnv2search.report.rows import (
     rows_of,
 )
 from mnv2search.spec.model_spec import Classifier
+from mnv2search.tasks.metrics import trivial_name
 
 if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mnv2search.training.progress import Progress
 
 
-COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
 SHORT = {**METRICS, "top1": "top-1"}
 # Name of the metric of one class, by the main metric.
 OF_A_CLASS = {"map": "AP, IoU 0.5 to 0.95,", "miou": "IoU"}
@@ -40,13 +40,19 @@ SHOWN = 8
 FEW_REACHED = 0.5
 
 
-def majority_text(share: float | None) -> str:
-    """The majority-class accuracy, to append to a metric; empty if unknown.
+def trivial_text(metrics: Metrics) -> str:
+    """The metric of the best trivial answer, to append to that of a network; empty if unknown.
 
-    >>> majority_text(0.199)
-    ', majority class 19.9 %'
+    >>> from mnv2search.tasks.metrics import Metrics, share
+    >>> trivial_text(Metrics(main=share("map", 0.5, 10), count=10, trivial=0.131))
+    ', same boxes in every image 13.1 %'
     """
-    return "" if share is None else f", majority class {100 * share:.1f} %"
+    return "" if metrics.trivial is None else f", {trivial_name(metrics.main.name)} {100 * metrics.trivial:.1f} %"
+
+
+def collapsed_text(metric: str) -> str:
+    """The warning about a network that is not shown to be better than a trivial answer."""
+    return f"warning: the interval does not lie above the result of a trivial answer ({trivial_name(metric)})"
 
 
 def metrics_text(metrics: Metrics) -> str:
@@ -55,7 +61,7 @@ def metrics_text(metrics: Metrics) -> str:
     details = ", ".join(f"{SHORT.get(name, name)} {100 * value:.1f}" for name, value in metrics.details)
     return (
         f"{100 * main.value:.1f} % [{100 * main.low:.1f}, {100 * main.high:.1f}] {SHORT.get(main.name, main.name)} "
-        f"on {metrics.count} images{majority_text(metrics.majority)}{f' ({details})' if details else ''}"
+        f"on {metrics.count} images{trivial_text(metrics)}{f' ({details})' if details else ''}"
     )
 
 
@@ -104,8 +110,8 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
     yield f"held out, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
     yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
-    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_majority]:
-        yield f"{COLLAPSED} ({', '.join(low)})"
+    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_trivial]:
+        yield f"{collapsed_text(report.test.main.name)}: {' and '.join(low)}"
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
 
 
@@ -143,6 +149,8 @@ def metrics_rows(report: TrainingReport) -> Rows:
     own = OF_A_CLASS.get(name, name)
     beside = dict(held_out.details), dict(test.details)
     rows = [(SHORT.get(name, name), *(f"{100 * metrics.main.value:.1f}" for metrics in (held_out, test)))]
+    if test.trivial is not None and held_out.trivial is not None:
+        rows.append((trivial_name(name), *(f"{100 * value:.1f}" for value in (held_out.trivial, test.trivial))))
     for detail in dict.fromkeys((*beside[0], *beside[1])):
         values = (f"{100 * found[detail]:.1f}" if detail in found else "" for found in beside)
         rows.append((METRICS.get(detail, f"{own} of {detail}"), *values))
@@ -176,9 +184,9 @@ def finetuned_rows(found: Finetuned) -> Rows:
         stressed=frozenset({found.best}),
         notes=(
             f"recipe {found.recipe}: {found.images:,} images seen{' by each' * several}{', at most' * is_shortened}; "
-            f"{first.count:,} held out to decide by{majority_text(first.majority)}",
+            f"{first.count:,} held out to decide by{trivial_text(first)}",
             *([UNBEATEN_MEANS] if several else []),
-            *(f"{e.spec.name}: {COLLAPSED}" for e, metrics in networks if not metrics.beats_majority),
+            *(f"{e.spec.name}: {collapsed_text(m.main.name)}" for e, m in networks if not m.beats_trivial),
             *found.notes,
         ),
     )
@@ -196,12 +204,12 @@ def finetuned_lines(found: Finetuned, *, folder: Path) -> Iterator[str]:
     yield (
         f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
         f"{found.test.count:,} test images, which played no part before (90 % interval)"
-        f"{majority_text(found.test.majority)}"
+        f"{trivial_text(found.test)}"
     )
     if details := found.test.details:
         yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
-    if not found.test.beats_majority:
-        yield f"  {COLLAPSED}"
+    if not found.test.beats_trivial:
+        yield f"  {collapsed_text(found.test.main.name)}"
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; front: {folder / 'front'}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"
 

@@ -96,7 +96,8 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
 def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main, known = metrics.main, record_of(metrics)
     if "metric" in known:
-        known = {main.name: main.value, "count": metrics.count, "details": dict(metrics.details)}
+        known = {main.name: main.value, "details": dict(metrics.details)}
+        known |= {name: getattr(metrics, name) for name in ("count", "trivial", "score")}
     return {**known, "low": main.low, "high": main.high}
 
 

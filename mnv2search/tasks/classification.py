@@ -159,5 +159,5 @@ def classify(
         right += float((logits.argmax(1) == labels.to(device)).sum())
         loss += float(functional.cross_entropy(logits.float(), labels.to(device), reduction="sum"))
     right, loss = part.sums([right, loss])
-    majority = float(np.bincount(pixels.labels).max()) / count
-    return Metrics(main=share("top1", right / count, count), count=count, loss=loss / count, majority=majority)
+    trivial = float(np.bincount(pixels.labels).max()) / count
+    return Metrics(main=share("top1", right / count, count), count=count, loss=loss / count, trivial=trivial)

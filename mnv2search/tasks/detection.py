@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,6 +24,7 @@ from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
+from mnv2search.tasks.trivial_answers import constant_boxes
 
 # Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
 MATCHED_IOU = 0.5
@@ -60,20 +61,26 @@ class Detection(SceneTask):
         ]
         return detection_loss(predictions, targets, anchors)
 
-    def metrics_of(
-        self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
-    ) -> Metrics:
-        """Mean average precision over IoU 0.5 to 0.95; missing decoding and suppression of boxes are added.
+    def answers(self, outputs: Outputs, model: MobileNet, *, is_output: bool) -> Outputs:
+        """Detections; missing decoding and suppression of boxes are added."""
+        head = _head(model)
+        if not is_output or head.spec.output == "raw":
+            outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)
+        if not is_output or head.spec.output != "detections":
+            outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
+        return outputs
+
+    def constant_answers(self, train: LoadedScenes, classes: int) -> Iterator[Tensor]:
+        """See `constant_boxes`."""
+        return constant_boxes(train, classes)
+
+    def metrics_of(self, answers: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
+        """Mean average precision of detections (M, 6) over IoU 0.5 to 0.95.
 
         Raises:
             MissingExtraError: pycocotools is not installed.
         """
-        head = _head(model)
-        if not is_answer or head.spec.output == "raw":
-            outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)
-        if not is_answer or head.spec.output != "detections":
-            outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
-        return _average_precision(outputs, loaded, classes)
+        return _average_precision(answers, loaded, classes)
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:
         """The boxes with a score of at least `least_score`."""

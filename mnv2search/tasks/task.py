@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
@@ -229,6 +229,18 @@ class Task(ABC, Generic[D, E, B]):
     @abstractmethod
     def metrics(self, model: MobileNet, examples: E, evaluation: Evaluation) -> Metrics:
         """The result of `evaluate`; the network is in evaluation mode, without gradients."""
+
+    def compared(self, metrics: Metrics, train: E, examples: E, classes: tuple[str, ...]) -> Metrics:
+        """The metrics on some examples, with that of the best trivial answer if the task knows one."""
+        trivial = self.trivial(train, examples, classes)
+        return metrics if trivial is None else replace(metrics, trivial=trivial)
+
+    def trivial(self, train: E, examples: E, classes: tuple[str, ...]) -> float | None:  # noqa: ARG002
+        """The main metric on some examples of the best answer that is the same for every image.
+
+        The answers are derived from the training examples only; None if the task has none.
+        """
+        return None
 
     def some(self, examples: E) -> E:
         """The first `tries` examples."""

@@ -132,7 +132,7 @@ class _Trainings:
         )
         loss = None if trained.loss is None else 0.0 if had.merit is None else -math.log(had.merit)
         main = share(trained.main.name, had.value, trained.count)
-        return Metrics(main=main, count=trained.count, loss=loss, majority=had.commonest)
+        return Metrics(main=main, count=trained.count, loss=loss, trivial=had.commonest)
 
     def _finished(self) -> Finetuned:
         plan, steps, candidates = self.plan, self.steps, self.request.candidates
@@ -165,13 +165,14 @@ class _Trainings:
         network, task = read_network(weights), self.request.task
         classes, normalization = self.request.data.classes, self.plan.recipe.normalization
         learned = read_learned(weights) or Learned(classes=classes, normalization=normalization)
-        test = self.plan.parts(network.spec).examples["test"]
-        return task.evaluate(network.to(self.device), test, learned, device=self.device)
+        examples = self.plan.parts(network.spec).examples
+        found = task.evaluate(network.to(self.device), examples["test"], learned, device=self.device)
+        return task.compared(found, examples["train"], examples["test"], learned.classes)
 
 
 def _merit(metrics: Metrics) -> tuple[bool, float]:
-    """The main metric, or the loss if the main metric does not beat the majority-class accuracy."""
-    if metrics.beats_majority or metrics.loss is None:
+    """The main metric, or the loss if the main metric does not beat a trivial answer."""
+    if metrics.beats_trivial or metrics.loss is None:
         return True, metrics.main.value
     return False, -metrics.loss
 
