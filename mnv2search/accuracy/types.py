@@ -13,7 +13,14 @@ Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorde
 """Method: training, weights of a supernet, an estimate from published results, a score that only ranks, a lookup in
 a table, or a report by the user's program or function."""
 
-METRICS = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
+METRICS = {
+    "map": "mAP",
+    "miou": "mIoU",
+    "ap50": "AP at IoU 0.5",
+    "ap75": "AP at IoU 0.75",
+    "f1": "best F1 at IoU 0.5",
+    "pixels": "pixels right",
+}
 """Usual spelling of metrics that have another name here."""
 
 

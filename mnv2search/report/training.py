@@ -112,6 +112,11 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
     yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
     if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_trivial]:
         yield f"{collapsed_text(report.test.main.name)}: {' and '.join(low)}"
+    if trained.best.score is not None:
+        yield (
+            f"boxes with a score of at least {trained.best.score:.2g} have the best F1 on the held-out images; "
+            "predict shows these"
+        )
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
 
 

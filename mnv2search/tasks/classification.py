@@ -42,6 +42,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
     name = "classification"
     metric = "top1"
     head = Classifier
+    unused = ("zoom_out", "mosaic")
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002

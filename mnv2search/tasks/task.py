@@ -24,6 +24,7 @@ from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
+from mnv2search.spec.space import SearchSpace
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.prediction import Predicted
 
@@ -147,6 +148,7 @@ class Task(ABC, Generic[D, E, B]):
         evaluations: largest number of evaluations in a training, before the last.
         length: length of the trainings of a search.
         distributes: several processes can train a network together.
+        has_scores: predictions are shown if their score is above a threshold.
         distills: a network can learn from the outputs of a teacher.
     """
 
@@ -160,6 +162,7 @@ class Task(ABC, Generic[D, E, B]):
     evaluations: ClassVar[float] = math.inf
     length: ClassVar[SearchLength] = OF_CLASSIFIERS
     distributes: ClassVar[bool] = False
+    has_scores: ClassVar[bool] = False
     distills: ClassVar[bool] = False
 
     @abstractmethod
@@ -254,6 +257,14 @@ class Task(ABC, Generic[D, E, B]):
         """
         return with_classes(spec, len(data.classes), head=cast("Telling", self.head))
 
+    def fitted_space(self, space: SearchSpace, data: D) -> tuple[SearchSpace, str]:
+        """A search space with the classes of the data, and a message about other changes or an empty text.
+
+        Raises:
+            OptionError: its networks have another head.
+        """
+        return SearchSpace(template=self.fitted(space.template, data), axes=space.axes), ""
+
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """Batch size for a number of training images."""
         return min(recipe.batch, count)
@@ -266,7 +277,7 @@ class Task(ABC, Generic[D, E, B]):
             MissingExtraError: a package is missing.
         """
         for name in self.unused:
-            if getattr(recipe, name):
+            if getattr(recipe, name) != getattr(PLAIN, name):
                 raise OptionError(
                     f"the recipe {recipe.name} has {name} {getattr(recipe, name):g}, which {self.name} does not use",
                     hint=f"use the recipe {self.recipe}, or one without it",
@@ -299,6 +310,9 @@ class Task(ABC, Generic[D, E, B]):
         """Share of each class's objects that the network's anchors match; empty without anchors."""
         return ()
 
+
+PLAIN = Recipe()
+"""The recipe with the default of every setting."""
 
 AnyTask: TypeAlias = Task[Any, Any, Any]
 

@@ -11,13 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes
-from mnv2search.model.boxes import ious
+from mnv2search.tasks.box_clusters import MOST_EXAMPLES, clustered
 
 # Numbers of boxes of a class in a constant answer, and the most in total, which an SSDLite head returns by default.
 BOX_COUNTS, MOST_BOXES = (1, 2, 4, 8, 16, 32), 100
-# Most boxes of a class, and most masks, that constant answers are derived from.
-MOST_EXAMPLES = 2000
-MEAN_STEPS = 20
 # Side of a constant mask in px; it is enlarged to the size of each image.
 MASK_SIDE = 64
 
@@ -40,30 +37,6 @@ def _rows(boxes: Tensor, label: int, count: int, images: int) -> Tensor:
     centres, shares = clustered(boxes, count)
     scores = (shares * len(boxes) / images).clamp(max=1.0)
     return torch.cat([centres, scores[:, None], torch.full((len(centres), 1), float(label))], dim=1)
-
-
-def clustered(boxes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """At most `count` cluster centres (K, 4) of boxes (M, 4) by corners, and the share of the boxes in each (K,).
-
-    The distance is 1 - IoU, centres are means, and the first centres are chosen by the farthest distance from the
-    earlier ones; clusters without boxes are left out.
-
-    Source: Redmon and Farhadi, arXiv 1612.08242, section 2 (dimension clusters).
-    """
-    boxes = boxes[:: -(-len(boxes) // MOST_EXAMPLES)]
-    centres = boxes.mean(0, keepdim=True)
-    while len(centres) < min(count, len(boxes)):
-        nearest = ious(boxes, centres).amax(1)
-        centres = torch.cat([centres, boxes[nearest.argmin()][None]])
-    own = ious(boxes, centres).argmax(1)
-    for _ in range(MEAN_STEPS):
-        used = torch.unique(own)
-        centres = torch.stack([boxes[own == k].mean(0) for k in used])
-        before, own = torch.searchsorted(used, own), ious(boxes, centres).argmax(1)
-        if torch.equal(before, own):
-            break
-    counts = torch.bincount(own, minlength=len(centres))
-    return centres[counts > 0], counts[counts > 0] / len(boxes)
 
 
 def constant_masks(train: LoadedScenes, classes: int) -> Iterator[Tensor]:

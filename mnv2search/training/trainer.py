@@ -342,7 +342,7 @@ class Trainer(Generic[B]):
         if state.best is None or found.main.value >= state.best.main.value:
             state.best, state.best_step = found, state.step
             if job.team.is_leader:
-                write_network(job.folder / BEST, shown, learned=self.learner.learned)
+                write_network(job.folder / BEST, shown, learned=self.learner.learned_with(found))
         self.pace.judged(job.clock() - begin)
         return found
 

@@ -18,10 +18,10 @@ from mnv2search.data.reading import read_dataset
 from mnv2search.model.boxes import ious
 from mnv2search.report.training import trivial_text
 from mnv2search.spec.size import Size
+from mnv2search.tasks.box_clusters import clustered
 from mnv2search.tasks.detection import Detection
 from mnv2search.tasks.metrics import Metrics, metrics_of_record, metrics_of_tuple, record_of, share, tuple_of
 from mnv2search.tasks.segmentation import Segmentation
-from mnv2search.tasks.trivial_answers import clustered
 
 CLASSES = ("red", "green")
 BOXES = ((10.0, 5.0, 30.0, 25.0), (40.0, 20.0, 60.0, 40.0))

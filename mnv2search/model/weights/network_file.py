@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from msgspec import ValidationError, convert
+from msgspec import Meta, ValidationError, convert
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
@@ -30,10 +31,17 @@ GIVE = "give the best.pt of a training, or a .pt or .pt2 file of `mnv2search com
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """Metadata of trained weights: the classes by index, and the normalisation of the images."""
+    """Metadata of trained weights.
+
+    Attributes:
+        classes: names of the classes by index.
+        normalization: normalisation of the images, one of `NORMALIZATIONS`.
+        score: score threshold of a detector with the best F1 on the validation images; None if unknown.
+    """
 
     classes: tuple[str, ...]
     normalization: str
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 def read_network(path: Path) -> MobileNet:
@@ -99,7 +107,11 @@ def told_of(spec: ModelSpec, learned: Learned | None) -> dict[str, object]:
     """The content of a file besides the weights."""
     told: dict[str, object] = {"mnv2search": FORMAT, "spec": dumps(spec)}
     if learned is not None:
-        told["learned"] = {"classes": list(learned.classes), "normalization": learned.normalization}
+        told["learned"] = {
+            "classes": list(learned.classes),
+            "normalization": learned.normalization,
+            **({} if learned.score is None else {"score": learned.score}),
+        }
     return told
 
 
