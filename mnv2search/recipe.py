@@ -50,6 +50,8 @@ class Recipe(Checked):
         dropout: dropout rate before the classifier; ``null`` takes the spec's.
         least_area: minimum share of an image that a random crop keeps; 1 takes the centre.
         mirror: whether half of the images are flipped horizontally.
+        zoom_out: largest factor by which scenes with boxes or masks are shrunk, inside their mean colour; 1 is off.
+        mosaic: share of the batches whose scenes are tiled, two by two, before the crop; 0 is off.
         shift_px: padding in px before a random crop of the original size, instead of a random area; 0 is off.
         randaugment: number of RandAugment operations on each image.
         magnitude: magnitude of these operations, 0 to 30.
@@ -81,6 +83,8 @@ class Recipe(Checked):
     dropout: Annotated[float, Range(0, 0.95)] | None = None
     least_area: Annotated[float, Range(0.01, 1)] = 0.25
     mirror: bool = True
+    zoom_out: Annotated[float, Range(1, 8)] = 1.0
+    mosaic: Annotated[float, Range(0, 1)] = 0.0
     shift_px: Annotated[int, Range(0, 64)] = 0
     randaugment: Annotated[int, Range(0, 10)] = 0
     magnitude: Annotated[int, Range(0, 30)] = 9

@@ -13,7 +13,14 @@ Kind: TypeAlias = Literal["trained", "inherited", "estimated", "proxy", "recorde
 """Method: training, weights of a supernet, an estimate from published results, a score that only ranks, a lookup in
 a table, or a report by the user's program or function."""
 
-METRICS = {"map": "mAP", "miou": "mIoU", "ap50": "AP at IoU 0.5", "ap75": "AP at IoU 0.75", "pixels": "pixels right"}
+METRICS = {
+    "map": "mAP",
+    "miou": "mIoU",
+    "ap50": "AP at IoU 0.5",
+    "ap75": "AP at IoU 0.75",
+    "f1": "best F1 at IoU 0.5",
+    "pixels": "pixels right",
+}
 """Usual spelling of metrics that have another name here."""
 
 
@@ -29,7 +36,7 @@ class Accuracy:
         seed: random seed of the evaluation; None if nothing is random.
         note: warning for the user, for instance that the estimate extrapolates.
         merit: number that ranks networks better than the accuracy, such as the negative loss, or None.
-        commonest: majority-class accuracy; None if unknown.
+        commonest: metric of the best trivial answer, such as the majority-class accuracy; None if unknown.
     """
 
     value: float
@@ -61,7 +68,7 @@ class Accuracy:
 
     @property
     def beats_commonest(self) -> bool:
-        """Whether the interval is above the majority-class accuracy; True if the latter is unknown."""
+        """Whether the interval is above the metric of the best trivial answer; True if the latter is unknown."""
         return self.commonest is None or self.low > self.commonest
 
 
@@ -99,7 +106,7 @@ def accuracy_of(
         seed=seed,
         note=note,
         merit=merit,
-        commonest=metrics.majority,
+        commonest=metrics.trivial,
     )
 
 

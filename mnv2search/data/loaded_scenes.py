@@ -58,7 +58,7 @@ class LoadedScenes:
         scenes = [self.scenes[int(index)] for index in indices]
         return SceneBatch(
             images,
-            tuple(_corners(scene) for scene in scenes),
+            tuple(corners_of(scene) for scene in scenes),
             tuple(torch.tensor(scene.labels, dtype=torch.long) for scene in scenes),
             None if scenes[0].mask is None else torch.from_numpy(np.stack(masks)).long(),
         )
@@ -66,7 +66,7 @@ class LoadedScenes:
     @property
     def corners(self) -> tuple[Tensor, ...]:
         """The boxes of each example, (M, 4), relative to the image's sides."""
-        return tuple(_corners(scene) for scene in self.scenes)
+        return tuple(corners_of(scene) for scene in self.scenes)
 
     def truth(self, index: int) -> NDArray[np.uint8]:
         """The mask (H, W) of an example at its original size, with `VOID` for ignored pixels."""
@@ -93,5 +93,6 @@ class LoadedScenes:
         return pixels, mask
 
 
-def _corners(scene: Example) -> Tensor:
+def corners_of(scene: Example) -> Tensor:
+    """The boxes of an example, (M, 4), relative to the image's sides."""
     return torch.tensor(scene.boxes, dtype=torch.float32).reshape(-1, 4) / torch.tensor([*scene.size, *scene.size])

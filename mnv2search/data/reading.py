@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mnv2search.data.dataset import SPLIT_NAMES, SPLITS, Dataset, Split, SplitFiles
 from mnv2search.data.readers.archives import dataset_root
@@ -27,6 +28,25 @@ LAYOUTS = {
     "classification": "CLASS/*.jpg, or train/CLASS/*.jpg and test/CLASS/*.jpg, with two classes or more",
     "detection": "train/annotations.json with train/images/ (COCO), or Annotations/*.xml with JPEGImages/ (VOC)",
     "segmentation": "train/images/ with train/masks/, or images/ with masks/",
+}
+
+
+class _Networks(NamedTuple):
+    """Annotations of a task, and the networks to take for them."""
+
+    annotations: str
+    verb: str
+    space: str
+
+    @property
+    def advice(self) -> str:
+        return f"a network that {self.verb} (search: --space {self.space})"
+
+
+NETWORKS = {
+    "classification": _Networks("classes", "classifies", "mnv2"),
+    "detection": _Networks("boxes", "detects", "ssdlite"),
+    "segmentation": _Networks("images and masks", "segments", "deeplab-513"),
 }
 
 
@@ -88,6 +108,7 @@ def _classified(source: Path, unpack_to: Path | None) -> dict[Split, SplitFiles]
             what = "is not a folder of images" if root.exists() else "does not exist"
             raise DataError(f"{source} {what}", hint=hint)
         parts = read_class_folders(root)
+        _check_class_folders(source, _inner_folder(root), parts["train"].classes)
     classes = parts["train"].classes
     if len(classes) < 2:
         found = f"only the class {classes[0]}" if classes else "no images in folders of classes"
@@ -108,6 +129,23 @@ def _annotated(source: Path, task: str, unpack_to: Path | None, void: int) -> di
     return parts
 
 
+def _check_class_folders(source: Path, root: Path, classes: tuple[str, ...]) -> None:
+    """Refuse a dataset with boxes or masks, whose folders are not classes; the error names the task."""
+    if _has_masks(root, FOLDERS):
+        task = "segmentation"
+    elif _has_boxes(root) and (
+        len(classes) < 2 or any((root / name).is_dir() for name in ("Annotations", "annotations"))
+    ):
+        task = "detection"
+    else:
+        return
+    wanted = NETWORKS[task]
+    raise DataError(
+        f"{source} looks like a set of {wanted.annotations}, and folders of classes are needed",
+        hint=f"take {wanted.advice}, or give a folder with {LAYOUTS['classification']}",
+    )
+
+
 def _has_masks(root: Path, pairs: Sequence[tuple[str, str]]) -> bool:
     folders = [root, *split_folders(root).values()]
     return any(mask_folders(folder, pairs) for folder in folders)
@@ -126,12 +164,15 @@ def _check_layout(source: Path, root: Path, task: str) -> None:
         return
     wanted = "boxes" if task == "detection" else "masks"
     if boxes or masks:
-        found, other = ("boxes", "detects") if boxes else ("images and masks", "segments")
+        other = NETWORKS["detection" if boxes else "segmentation"]
         raise DataError(
-            f"{source} looks like a set of {found}, and {wanted} are needed",
-            hint=f"give a set with {LAYOUTS[task]}, or take a network that {other}",
+            f"{source} looks like a set of {other.annotations}, and {wanted} are needed",
+            hint=f"take {other.advice}, or give a set with {LAYOUTS[task]}",
         )
-    raise DataError(f"{source} has no {wanted}", hint=f"lay it out as {LAYOUTS[task]}")
+    advice = NETWORKS["classification"].advice
+    raise DataError(
+        f"{source} has no {wanted}", hint=f"lay it out as {LAYOUTS[task]}; for folders of classes, take {advice}"
+    )
 
 
 def _boxes(root: Path) -> dict[Split, SplitFiles]:

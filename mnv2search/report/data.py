@@ -7,11 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mnv2search.data.dataset import SPLITS, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.results.data import DataDescription, Quantiles
+
+if TYPE_CHECKING:
+    from mnv2search.tasks.anchor_fit import FittedAnchors
 
 MOST_NAMED = 10
 # The quantity that is counted for each class, and its unit in the table.
@@ -59,6 +63,7 @@ def data_lines(found: DataDescription) -> Iterator[str]:
     yield from _size_lines(found)
     if dataset.task == "detection":
         yield from _box_lines(found)
+        yield from _anchor_lines(found)
     if void := sum(found.void.values()):
         share = void / (void + sum(map(sum, found.amounts.values())))
         yield f"{100 * share:.1f} % of all pixels are void ({dataset.void}) and are ignored"
@@ -113,6 +118,7 @@ def data_json(found: DataDescription) -> dict[str, object]:
         "empty": found.empty,
         "sides": [None if sides is None else asdict(sides) for sides in found.sides],
         "most_boxes": found.most_boxes,
+        "anchors": None if found.anchors is None else _anchors_json(found.anchors),
         **drawn,
         "short_px": short_px,
         "faults": list(map(str, dataset.faults)),
@@ -120,6 +126,10 @@ def data_json(found: DataDescription) -> dict[str, object]:
         "listed": found.listed,
         "singles": [(name, str(path)) for name, path in found.singles],
     }
+
+
+def _anchors_json(fit: FittedAnchors) -> dict[str, object]:
+    return {"network": fit.spec.name, "head": fit.fragment, "before": fit.before, "after": fit.after}
 
 
 def faults_counted(faults: Sequence[Fault]) -> str:
@@ -164,6 +174,15 @@ def _box_lines(found: DataDescription) -> Iterator[str]:
             f"smaller than the smallest anchors of SSDLite ({100 * SMALLEST_ANCHOR:.0f} % of the image's side) in "
             f"the median: {_names(small)}; a larger resolution or a smaller head.smallest_scale finds more of them"
         )
+
+
+def _anchor_lines(found: DataDescription) -> Iterator[str]:
+    if (fit := found.anchors) is not None:
+        yield (
+            f"anchors of {fit.spec.name} at {fit.spec.size} px: mean IoU of training boxes with their best anchors "
+            f"(averaged over classes) {fit.before:.3f}, fitted {fit.after:.3f}; the head for a spec or a space:"
+        )
+        yield f"  {fit.fragment}"
 
 
 def _class_lines(found: DataDescription) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import METRICS
 from mnv2search.report.rows import Column, Rows, counted
+from mnv2search.tasks.metrics import trivial_name
 
 if TYPE_CHECKING:
     from mnv2search.results.training import EvaluationReport
@@ -19,13 +20,19 @@ OF_A_CLASS = {"map": "AP, IoU 0.5 to 0.95,", "miou": "IoU", "top1": "accuracy"}
 MOST_LINES = 10
 
 
-def majority_text(share: float | None) -> str:
-    """The majority-class accuracy, to append to a metric; empty if unknown.
+def trivial_text(metrics: Metrics) -> str:
+    """The metric of the best trivial answer, to append to that of a network; empty if unknown.
 
-    >>> majority_text(0.199)
-    ', majority class 19.9 %'
+    >>> from mnv2search.tasks.metrics import Metrics, share
+    >>> trivial_text(Metrics(main=share("map", 0.5, 10), count=10, trivial=0.131))
+    ', same boxes in every image 13.1 %'
     """
-    return "" if share is None else f", majority class {100 * share:.1f} %"
+    return "" if metrics.trivial is None else f", {trivial_name(metrics.main.name)} {100 * metrics.trivial:.1f} %"
+
+
+def collapsed_text(metric: str) -> str:
+    """The warning about a network that is not shown to be better than a trivial answer."""
+    return f"warning: the interval does not lie above the result of a trivial answer ({trivial_name(metric)})"
 
 
 def summary_of(metrics: Metrics) -> tuple[tuple[str, float], ...]:
@@ -39,7 +46,7 @@ def metrics_text(metrics: Metrics) -> str:
     details = ", ".join(f"{SHORT.get(name, name)} {100 * value:.1f}" for name, value in summary_of(metrics))
     return (
         f"{100 * main.value:.1f} % [{100 * main.low:.1f}, {100 * main.high:.1f}] {SHORT.get(main.name, main.name)} "
-        f"on {metrics.count} images{majority_text(metrics.majority)}{f' ({details})' if details else ''}"
+        f"on {metrics.count} images{trivial_text(metrics)}{f' ({details})' if details else ''}"
     )
 
 
@@ -61,6 +68,9 @@ def metrics_rows(measured: Mapping[str, Metrics], *, note: str = "", most: int |
         classes = sorted(classes, key=lambda name: beside[-1].get(name, 1.0))[:most]
     main, own = last.main.name, OF_A_CLASS.get(last.main.name, last.main.name)
     rows = [(SHORT.get(main, main), *(f"{100 * metrics.main.value:.1f}" for metrics in measured.values()))]
+    trivial = [metrics.trivial for metrics in measured.values()]
+    if any(value is not None for value in trivial):
+        rows.append((trivial_name(main), *("" if value is None else f"{100 * value:.1f}" for value in trivial)))
     for name in (*parts, *classes):
         values = (f"{100 * found[name]:.1f}" if name in found else "" for found in beside)
         rows.append((METRICS.get(name, f"{own} of {name}"), *values))

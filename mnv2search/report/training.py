@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.types import metric_text
 from mnv2search.cost import cost_of
 from mnv2search.report.data import faults_counted
-from mnv2search.report.evaluation import SHORT, class_rows, majority_text, metrics_text, summary_of
+from mnv2search.report.evaluation import SHORT, class_rows, collapsed_text, metrics_text, summary_of, trivial_text
 from mnv2search.report.rows import (
     NAME,
     Column,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from mnv2search.training.progress import Progress
 
 
-COLLAPSED = "warning: the interval does not lie above the majority-class accuracy"
 SHOWN = 8
 # Share of a class's boxes with a matching anchor below which the class is reported.
 FEW_REACHED = 0.5
@@ -90,8 +89,13 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
     yield f"held out, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
     yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
-    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_majority]:
-        yield f"{COLLAPSED} ({', '.join(low)})"
+    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_trivial]:
+        yield f"{collapsed_text(report.test.main.name)}: {' and '.join(low)}"
+    if trained.best.score is not None:
+        yield (
+            f"boxes with a score of at least {trained.best.score:.2g} have the best F1 on the held-out images; "
+            "predict shows these"
+        )
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
 
 
@@ -172,10 +176,10 @@ def finetuned_rows(found: Finetuned) -> Rows:
         stressed=frozenset({best}),
         notes=(
             f"longest training: recipe {found.recipe}, {found.images:,} images seen; {first.count:,} held-out images "
-            f"to decide by{majority_text(first.majority)}",
+            f"to decide by{trivial_text(first)}",
             *([UNBEATEN_MEANS] if several else []),
             *([OBVIOUS_MEANS] if found.obvious else []),
-            *(f"{row[0].spec.name}: {COLLAPSED}" for row in networks if not row[1].beats_majority),
+            *(f"{e.spec.name}: {collapsed_text(m.main.name)}" for e, m, _ in networks if not m.beats_trivial),
             *agreement_lines(found),
             *found.notes,
         ),
@@ -224,12 +228,12 @@ def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluatio
     yield (
         f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
         f"{found.test.count:,} test images, which played no part before (90 % interval)"
-        f"{majority_text(found.test.majority)}"
+        f"{trivial_text(found.test)}"
     )
     if details := summary_of(found.test):
         yield f"  on the same images: {', '.join(f'{metric_text(name)} {100 * one:.1f} %' for name, one in details)}"
-    if not found.test.beats_majority:
-        yield f"  {COLLAPSED}"
+    if not found.test.beats_trivial:
+        yield f"  {collapsed_text(found.test.main.name)}"
     files = front_files_text(folder, (*found.front, *front))
     yield f"  spec: {folder / 'ship.yaml'}; weights: {folder / 'ship.pt'}; {files}"
     yield f"  longer: mnv2search train {folder / 'ship.yaml'} --from {folder / 'ship.pt'} --data DATA"

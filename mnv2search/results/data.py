@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnv2search.data.dataset import Dataset, Split
+
+if TYPE_CHECKING:
+    from mnv2search.tasks.anchor_fit import FittedAnchors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class DataDescription:
         rare: classes with less than a tenth of the median class's amount in ``train``.
         listed: labels to report: all or, if the numbers in masks have no names, those that occur.
         singles: classes that occur in a single mask, with its file.
+        anchors: detector with anchors fitted to the training boxes; None if not requested.
     """
 
     dataset: Dataset
@@ -59,3 +64,4 @@ class DataDescription:
     rare: tuple[str, ...]
     listed: tuple[int, ...]
     singles: tuple[tuple[str, Path], ...]
+    anchors: FittedAnchors | None = None

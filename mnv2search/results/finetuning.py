@@ -196,7 +196,8 @@ def _compared_json(compared: Compared) -> dict[str, object]:
 def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main, known = metrics.main, record_of(metrics)
     if "metric" in known:
-        known = {main.name: main.value, "count": metrics.count}
+        known = {main.name: main.value}
+        known |= {name: getattr(metrics, name) for name in ("count", "trivial", "score")}
     return {**known, "details": dict(metrics.details), "low": main.low, "high": main.high}
 
 

@@ -11,7 +11,7 @@ from mnv2search.data.dataset import Fault, Split
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import Inheritance
-from mnv2search.tasks.metrics import Metrics
+from mnv2search.tasks.metrics import Metrics, trivial_name
 from mnv2search.tasks.prediction import Found
 from mnv2search.tasks.task import Data
 from mnv2search.training.progress import Trained
@@ -167,12 +167,15 @@ def report_json(report: TrainingReport) -> dict[str, object]:
 
 def _metrics_json(metrics: Metrics) -> dict[str, object]:
     main = metrics.main
-    of_classes = {} if metrics.loss is None else {"commonest": metrics.majority, "loss": metrics.loss}
+    of_classes = {} if metrics.loss is None else {"commonest": metrics.trivial, "loss": metrics.loss}
+    score = {} if metrics.score is None else {"score": metrics.score}
     return {
         "low": main.low,
         "high": main.high,
+        "trivial": {"name": trivial_name(main.name), "value": metrics.trivial},
         **of_classes,
         **{name: value for name, value in metrics.details if name in METRICS},
+        **score,
         main.name: main.value,
         "by_class": {name: value for name, value in metrics.details if name not in METRICS},
         "images": metrics.count,

@@ -42,6 +42,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
     name = "classification"
     metric = "top1"
     head = Classifier
+    unused = ("zoom_out", "mosaic")
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002
@@ -182,7 +183,7 @@ def _metrics_of(answers: Answers, classes: tuple[str, ...]) -> Metrics:
         main=share("top1", int(right.sum()) / count, count),
         count=count,
         loss=float(answers.losses.mean()),
-        majority=float(images.max()) / count,
+        trivial=float(images.max()) / count,
         details=tuple((name, float(of_class[k])) for k, name in enumerate(classes) if images[k]),
         answers=answers,
     )

@@ -5,25 +5,31 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional
 
-from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch
+from mnv2search.data.dataset import Dataset
+from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch, corners_of
 from mnv2search.errors import MissingExtraError
 from mnv2search.model.boxes import as_corners, decoded, encoded, ious
 from mnv2search.model.build import MobileNet
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.spec.model_spec import SsdLite
+from mnv2search.spec.space import SearchSpace
+from mnv2search.tasks.anchor_fit import fit_anchors, middle_of, sets_anchors
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
+from mnv2search.tasks.trivial_answers import constant_boxes
 
 # Source of all numbers: tensorflow/models, samples/configs/ssdlite_mobilenet_v2_coco.config.
 MATCHED_IOU = 0.5
@@ -50,6 +56,7 @@ class Detection(SceneTask):
     metric = "map"
     head = SsdLite
     packages = ("kornia", "pycocotools")
+    has_scores = True
 
     def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
         """See `detection_loss`."""
@@ -60,20 +67,37 @@ class Detection(SceneTask):
         ]
         return detection_loss(predictions, targets, anchors)
 
-    def metrics_of(
-        self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
-    ) -> Metrics:
-        """Mean average precision over IoU 0.5 to 0.95; missing decoding and suppression of boxes are added.
+    def answers(self, outputs: Outputs, model: MobileNet, *, is_output: bool) -> Outputs:
+        """Detections; missing decoding and suppression of boxes are added."""
+        head = _head(model)
+        if not is_output or head.spec.output == "raw":
+            outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)
+        if not is_output or head.spec.output != "detections":
+            outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
+        return outputs
+
+    def fitted_space(self, space: SearchSpace, data: Dataset) -> tuple[SearchSpace, str]:
+        """A space with the classes of the data and, unless it sets them itself, anchors fitted to the boxes."""
+        space, _ = super().fitted_space(space, data)
+        if sets_anchors(space):
+            return space, ""
+        found = fit_anchors(middle_of(space), boxes_of(data))
+        if found.spec.head == space.template.head:
+            return space, ""
+        template = replace(space.template, head=found.spec.head)
+        return SearchSpace(template=template, axes=space.axes), f"anchors are fitted to the data: {found}"
+
+    def constant_answers(self, train: LoadedScenes, classes: int) -> Iterator[Tensor]:
+        """See `constant_boxes`."""
+        return constant_boxes(train, classes)
+
+    def metrics_of(self, answers: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
+        """Mean average precision of detections (M, 6) over IoU 0.5 to 0.95.
 
         Raises:
             MissingExtraError: pycocotools is not installed.
         """
-        head = _head(model)
-        if not is_answer or head.spec.output == "raw":
-            outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)
-        if not is_answer or head.spec.output != "detections":
-            outputs = ((number, head.detections(one[None])[0]) for number, one in outputs)
-        return _average_precision(outputs, loaded, classes)
+        return _average_precision(answers, loaded, classes)
 
     def predict(self, model: MobileNet, picture: Image, learned: Learned, *, least_score: float) -> Predicted:
         """The boxes with a score of at least `least_score`."""
@@ -94,6 +118,13 @@ class Detection(SceneTask):
         found = torch.cat([reached(corners, anchors) for corners in examples.corners if len(corners)]).float()
         labels = torch.tensor([label for scene in examples.scenes for label in scene.labels])
         return tuple(float(found[labels == k].mean()) if (labels == k).any() else None for k in range(classes))
+
+
+def boxes_of(data: Dataset) -> tuple[Tensor, ...]:
+    """The training boxes of each class of a dataset, (M, 4), relative to the sides of their images."""
+    corners = torch.cat([corners_of(example) for example in data.train])
+    labels = torch.tensor([label for example in data.train for label in example.labels])
+    return tuple(corners[labels == label] for label in range(len(data.classes)))
 
 
 def detection_loss(predictions: Tensor, targets: Sequence[Targets], anchors: Tensor) -> Tensor:
@@ -214,10 +245,28 @@ def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[st
         name: float(known.mean()) if (known := one[one > -1]).size else float("nan")
         for name, one in zip(classes, (precision[:, :, k, 0, -1] for k in range(len(classes))), strict=True)
     }
-    details = {"ap50": float(judged.stats[1]), "ap75": float(judged.stats[2]), **by_class}
+    score, best_f1 = _best_f1(judged.evalImgs)
+    details = {"ap50": float(judged.stats[1]), "ap75": float(judged.stats[2]), "f1": best_f1, **by_class}
     main = share("map", max(0.0, float(judged.stats[0])), len(loaded))
     known = tuple((name, value) for name, value in details.items() if not math.isnan(value))
-    return Metrics(main=main, count=len(loaded), details=known)
+    return Metrics(main=main, count=len(loaded), score=score, details=known)
+
+
+def _best_f1(judged: Sequence[Mapping[str, Any] | None]) -> tuple[float | None, float]:
+    """Score threshold with the best F1 over the boxes of all classes at an IoU of 0.5, and this F1.
+
+    `judged` is `COCOeval.evalImgs`, with an entry for each class, range of areas and image. The threshold is None if
+    no box is right.
+    """
+    known = [one for one in judged if one is not None and one["aRng"] == [0, 1e10]]
+    scores = np.concatenate([np.array(one["dtScores"], np.float64) for one in known])
+    is_right = np.concatenate([one["dtMatches"][0] > 0 for one in known])
+    order = np.argsort(-scores, kind="stable")
+    objects = sum(len(one["gtIds"]) for one in known)
+    f1 = 2 * is_right[order].cumsum() / (np.arange(1, len(order) + 1) + objects)
+    is_last = np.append(np.diff(scores[order]) < 0, True)  # boxes of one score are kept or removed together
+    best = int(np.argmax(np.where(is_last, f1, 0.0)))
+    return (float(scores[order][best]), float(f1[best])) if f1[best] > 0 else (None, 0.0)
 
 
 def _entries(rows: Tensor, number: int, loaded: LoadedScenes) -> list[dict[str, object]]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 TOP1 = "top1"
 Z_90 = 1.645
+# The trivial answer that a main metric is compared with; another metric is compared with a constant answer.
+TRIVIAL = {TOP1: "majority class", "map": "same boxes in every image", "miou": "same mask for every image"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,9 @@ class Metrics:
     Attributes:
         main: metric by which networks and weights are compared.
         count: number of images.
-        majority: majority-class accuracy, the share of the most common class; None if unknown or meaningless.
+        trivial: main metric of the best trivial answer, which is the same class, boxes or mask for every image; None
+            if unknown.
+        score: score threshold of a detector with the best F1 over all boxes; None if unknown.
         details: further metrics by name, such as ``ap50`` or the metric of each class.
         answers: what a classifier answered for each image; not stored in files.
     """
@@ -79,18 +83,29 @@ class Metrics:
     main: Metric
     count: int
     loss: float | None = None
-    majority: float | None = None
+    trivial: float | None = None
+    score: float | None = None
     details: tuple[tuple[str, float], ...] = ()
     answers: Answers | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.majority is not None and not 0 <= self.majority <= 1:
-            raise ValueError(f"the majority-class accuracy is {self.majority}, not from 0 to 1")
+        for name, value in (("metric of a trivial answer", self.trivial), ("score threshold", self.score)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"the {name} is {value}, not from 0 to 1")
 
     @property
-    def beats_majority(self) -> bool:
-        """Whether the interval is above the majority-class accuracy; True if the latter is unknown."""
-        return self.majority is None or self.main.low > self.majority
+    def beats_trivial(self) -> bool:
+        """Whether the interval is above the metric of the best trivial answer; True if the latter is unknown."""
+        return self.trivial is None or self.main.low > self.trivial
+
+
+def trivial_name(metric: str) -> str:
+    """Name of the trivial answer that a main metric is compared with.
+
+    >>> trivial_name("top1"), trivial_name("map")
+    ('majority class', 'same boxes in every image')
+    """
+    return TRIVIAL.get(metric, "constant answer")
 
 
 def share(name: str, value: float, count: int) -> Metric:
@@ -163,7 +178,7 @@ class _Top1:
 
     def metrics(self) -> Metrics:
         main = share(TOP1, self.top1, self.count)
-        return Metrics(main=main, count=self.count, loss=self.loss, majority=self.commonest, details=self.details)
+        return Metrics(main=main, count=self.count, loss=self.loss, trivial=self.commonest, details=self.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,19 +191,21 @@ class _Other:
     count: int
     low: float | None = None
     high: float | None = None
+    trivial: float | None = None
+    score: float | None = None
 
     def metrics(self) -> Metrics:
         main = share(self.metric, self.value, self.count)
         if self.low is not None and self.high is not None:
             main = replace(main, low=self.low, high=self.high)
-        return Metrics(main=main, count=self.count, details=self.details)
+        return Metrics(main=main, count=self.count, trivial=self.trivial, score=self.score, details=self.details)
 
 
 def _stored(metrics: Metrics) -> _Top1 | _Other:
-    main = metrics.main
+    main, trivial = metrics.main, metrics.trivial
     if main.name == TOP1:
-        return _Top1(main.value, metrics.loss, metrics.count, metrics.majority, metrics.details)
-    return _Other(main.name, main.value, metrics.details, metrics.count, main.low, main.high)
+        return _Top1(main.value, metrics.loss, metrics.count, trivial, metrics.details)
+    return _Other(main.name, main.value, metrics.details, metrics.count, main.low, main.high, trivial, metrics.score)
 
 
 def record_of(metrics: Metrics) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from mnv2search.data.augmentation import augment_scenes
 from mnv2search.data.batches import Epoch, scene_batches
-from mnv2search.data.dataset import Dataset, Fault
+from mnv2search.data.dataset import Dataset, Example, Fault
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.data.prepare import Parts
 from mnv2search.data.reading import image_folder, read_dataset
@@ -20,6 +21,7 @@ from mnv2search.errors import StoppedError
 from mnv2search.model.build import MobileNet
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.size import Size
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import OF_DENSE_TASKS, Evaluation, Step, Task, Wanted
 
@@ -67,8 +69,12 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     def metrics(self, model: MobileNet, examples: LoadedScenes, evaluation: Evaluation) -> Metrics:
         """Metrics on scenes, compared with the annotations at original size."""
         outputs = _outputs(evaluation.run or model.predictions, examples, evaluation)
-        is_answer = evaluation.run is not None
-        return self.metrics_of(outputs, model, examples, evaluation.learned.classes, is_answer=is_answer)
+        answers = self.answers(outputs, model, is_output=evaluation.run is not None)
+        return self.metrics_of(answers, examples, evaluation.learned.classes)
+
+    def trivial(self, train: LoadedScenes, examples: LoadedScenes, classes: tuple[str, ...]) -> float:
+        """The best main metric of `constant_answers`."""
+        return _trivial(type(self), train.scenes, examples.scenes, examples.void, classes)
 
     def some(self, examples: LoadedScenes) -> LoadedScenes:
         """The first scenes."""
@@ -82,11 +88,35 @@ class SceneTask(Task[Dataset, LoadedScenes, SceneBatch]):
     def loss_of(self, predictions: Tensor, batch: SceneBatch, step: Step) -> Tensor:
         """The loss of a network's predictions."""
 
+    def answers(self, outputs: Outputs, model: MobileNet, *, is_output: bool) -> Outputs:  # noqa: ARG002
+        """Answers in the format of `metrics_of`, from predictions or, with `is_output`, in that of `head.output`."""
+        return outputs
+
     @abstractmethod
-    def metrics_of(
-        self, outputs: Outputs, model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...], *, is_answer: bool
-    ) -> Metrics:
-        """Metrics of predictions or, with `is_answer`, of outputs in the format of `head.output`."""
+    def metrics_of(self, answers: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
+        """Metrics of the answer for each scene."""
+
+    @abstractmethod
+    def constant_answers(self, train: LoadedScenes, classes: int) -> Iterator[Tensor]:
+        """Answers that are the same for every image, derived from training scenes."""
+
+
+# A search evaluates many networks on the same scenes.
+@lru_cache(maxsize=8)
+def _trivial(
+    task: type[SceneTask],
+    train: tuple[Example, ...],
+    scenes: tuple[Example, ...],
+    void: int,
+    classes: tuple[str, ...],
+) -> float:
+    """The size of the images does not matter: answers are compared with the annotations at original size."""
+    seen, judged = (LoadedScenes(part, size=Size(1, 1), void=void) for part in (train, scenes))
+    metrics = (
+        task().metrics_of(((number, answer) for number in range(len(judged))), judged, classes)
+        for answer in task().constant_answers(seen, len(classes))
+    )
+    return max(one.main.value for one in metrics)
 
 
 def _outputs(run: Callable[[Tensor], Tensor], loaded: LoadedScenes, evaluation: Evaluation) -> Outputs:

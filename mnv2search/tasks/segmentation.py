@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.tasks.prediction import Found, Predicted, drawn, outputs_of
 from mnv2search.tasks.scenes import Outputs, SceneTask
 from mnv2search.tasks.task import Step
+from mnv2search.tasks.trivial_answers import constant_masks
 
 
 class Segmentation(SceneTask):
@@ -30,15 +32,11 @@ class Segmentation(SceneTask):
     head = DeepLab
     packages = ("kornia", "torchmetrics")
 
-    def metrics_of(
-        self,
-        outputs: Outputs,
-        model: MobileNet,  # noqa: ARG002
-        loaded: LoadedScenes,
-        classes: tuple[str, ...],
-        *,
-        is_answer: bool,  # noqa: ARG002
-    ) -> Metrics:
+    def constant_answers(self, train: LoadedScenes, classes: int) -> Iterator[Tensor]:
+        """See `constant_masks`."""
+        return constant_masks(train, classes)
+
+    def metrics_of(self, answers: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
         """Mean IoU of logits (C, H, W) or classes (H, W), enlarged to the size of the masks.
 
         Raises:
@@ -53,7 +51,7 @@ class Segmentation(SceneTask):
         overlap = MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
         right = MulticlassAccuracy(len(classes), average="micro", ignore_index=VOID)
         there = torch.zeros(len(classes), dtype=torch.bool)
-        for number, one in outputs:
+        for number, one in answers:
             truth = torch.from_numpy(loaded.truth(number)).long()
             answer = _classes(one, (truth.shape[0], truth.shape[1]))
             overlap.update(answer, truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
@@ -24,6 +24,7 @@ from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import Recipe
 from mnv2search.spec.classes import Telling, with_classes
 from mnv2search.spec.model_spec import Head, ModelSpec
+from mnv2search.spec.space import SearchSpace
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.prediction import Predicted
 
@@ -149,6 +150,7 @@ class Task(ABC, Generic[D, E, B]):
         evaluations: largest number of evaluations in a training, before the last.
         length: length of the trainings of a search.
         distributes: several processes can train a network together.
+        has_scores: predictions are shown if their score is above a threshold.
         distills: a network can learn from the outputs of a teacher.
     """
 
@@ -162,6 +164,7 @@ class Task(ABC, Generic[D, E, B]):
     evaluations: ClassVar[float] = math.inf
     length: ClassVar[SearchLength] = OF_CLASSIFIERS
     distributes: ClassVar[bool] = False
+    has_scores: ClassVar[bool] = False
     distills: ClassVar[bool] = False
 
     @abstractmethod
@@ -236,6 +239,18 @@ class Task(ABC, Generic[D, E, B]):
         """Weight of each class in the loss (classes,) by the recipe's `class_weights`; None without weights."""
         return None
 
+    def compared(self, metrics: Metrics, train: E, examples: E, classes: tuple[str, ...]) -> Metrics:
+        """The metrics on some examples, with that of the best trivial answer if the task knows one."""
+        trivial = self.trivial(train, examples, classes)
+        return metrics if trivial is None else replace(metrics, trivial=trivial)
+
+    def trivial(self, train: E, examples: E, classes: tuple[str, ...]) -> float | None:  # noqa: ARG002
+        """The main metric on some examples of the best answer that is the same for every image.
+
+        The answers are derived from the training examples only; None if the task has none.
+        """
+        return None
+
     def some(self, examples: E) -> E:
         """The first `tries` examples."""
         return cast("E", cast("Sequence[Any]", examples)[: self.tries])
@@ -252,6 +267,14 @@ class Task(ABC, Generic[D, E, B]):
         """The metadata of weights that are trained and evaluated on examples as `prepare` returns them."""
         return Learned(classes=classes, normalization=normalization)
 
+    def fitted_space(self, space: SearchSpace, data: D) -> tuple[SearchSpace, str]:
+        """A search space with the classes of the data, and a message about other changes or an empty text.
+
+        Raises:
+            OptionError: its networks have another head.
+        """
+        return SearchSpace(template=self.fitted(space.template, data), axes=space.axes), ""
+
     def batch_of(self, recipe: Recipe, count: int) -> int:
         """Batch size for a number of training images."""
         return min(recipe.batch, count)
@@ -264,7 +287,7 @@ class Task(ABC, Generic[D, E, B]):
             MissingExtraError: a package is missing.
         """
         for name in self.unused:
-            if (value := getattr(recipe, name)) != getattr(Recipe(), name):
+            if (value := getattr(recipe, name)) != getattr(PLAIN, name):
                 raise OptionError(
                     f"the recipe {recipe.name} has {name} {value}, which {self.name} does not use",
                     hint=f"use the recipe {self.recipe}, or one without it",
@@ -297,6 +320,9 @@ class Task(ABC, Generic[D, E, B]):
         """Share of each class's objects that the network's anchors match; empty without anchors."""
         return ()
 
+
+PLAIN = Recipe()
+"""The recipe with the default of every setting."""
 
 AnyTask: TypeAlias = Task[Any, Any, Any]
 

@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -106,6 +106,10 @@ class Learner(ABC, Generic[B]):
         Not called if `evaluations` is 0.
         """
         raise NotImplementedError
+
+    def learned_with(self, metrics: Metrics) -> Learned | None:
+        """Metadata of weights with these metrics on the validation images."""
+        return None if self.learned is None else replace(self.learned, score=metrics.score)
 
     def evaluate_some(self, model: nn.Module) -> float:
         """Evaluate on a few validation images; returns their share of all validation images."""

@@ -119,6 +119,7 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
         self.identity = {"spec": dumps(self.model.spec), "recipe": recipe.dumps(), "seed": job.seed, "data": job.data}
         weights = self.task.class_weights(self.examples, self.model.spec, recipe)
         self.weights = None if weights is None else weights.to(job.device)
+        self.task.trivial(self.examples, self.held_out, self.classes)  # cached: not part of the time of an evaluation
         self.share = Share(rank=job.team.rank, size=job.team.size, sums=job.team.sums)
 
     def batches(self, *, epoch: int, first: int, ahead: bool = True) -> Generator[B]:
@@ -149,7 +150,8 @@ class _TaskLearner(Learner[B], Generic[D, E, B]):
         return float(loss.detach())
 
     def evaluate(self, model: nn.Module, *, stop: Callable[[], bool]) -> Metrics:
-        return self._metrics(model, self.held_out, stop)
+        found = self._metrics(model, self.held_out, stop)
+        return self.task.compared(found, self.examples, self.held_out, self.classes)
 
     def evaluate_some(self, model: nn.Module) -> float:
         return self._metrics(model, self.tried, lambda: False).count / len(self.held_out)

@@ -347,7 +347,7 @@ class Trainer(Generic[B]):
         if state.best is None or found.main.value >= state.best.main.value:
             state.best, state.best_step = found, state.step
             if job.team.is_leader:
-                write_network(job.folder / BEST, shown, learned=self.learner.learned)
+                write_network(job.folder / BEST, shown, learned=self.learner.learned_with(found))
         self.pace.judged(job.clock() - begin)
         patience = self.recipe.patience * self.learner.epoch_steps
         if patience and state.step < state.steps and state.step - state.improved_step >= patience:

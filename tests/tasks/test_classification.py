@@ -97,7 +97,7 @@ def test_the_loss_of_an_image_is_in_proportion_to_the_weight_of_its_class(mixup:
 def test_an_evaluation_has_the_accuracy_of_each_class_and_every_answer(pixels: Pixels) -> None:
     metrics = classify(answers_green, pixels, Transform(side=32), classes=CLASSES)
     assert dict(metrics.details) == {"blue": 0.0, "green": 1.0, "red": 0.0}
-    assert metrics.main.value == metrics.majority == pytest.approx(1 / 3)
+    assert metrics.main.value == metrics.trivial == pytest.approx(1 / 3)
     assert metrics.answers is not None
     assert metrics.answers.confusion(3).tolist() == [[0, 14, 0]] * 2 + [[0, 14, 0]]
     worst = metrics.answers.worst(5)

@@ -141,7 +141,10 @@ def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
     told = json.loads((tmp_path / "out" / "training.json").read_text())
     assert told["test"]["commonest"] == 0.6
     assert f"top-1 on {told['test']['images']} images, majority class 60.0 %" in said
-    assert "warning: the interval does not lie above the majority-class accuracy" in said
+    assert told["test"]["trivial"] == {"name": "majority class", "value": 0.6}
+    assert (
+        "warning: the interval does not lie above the result of a trivial answer (majority class): held out" in said
+    )
     assert "does not lie above" in (tmp_path / "out" / "report.html").read_text()
 
 

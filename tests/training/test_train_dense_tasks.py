@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "model"))
 from dense_specs import detector, segmenter
 
 from mnv2search.cost import cost_of
-from mnv2search.data.augmentation import augment_scenes
+from mnv2search.data.augmentation import augment_scenes, mosaic, zoom_out
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
 from mnv2search.data.reading import read_dataset
@@ -34,6 +34,7 @@ from mnv2search.spec.model_spec import Classifier, ModelSpec
 from mnv2search.spec.size import Size, size_of
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.supernet.inheritance import inherit
+from mnv2search.tasks.classification import Classification
 from mnv2search.tasks.detection import Detection, targets_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.segmentation import Segmentation
@@ -82,32 +83,83 @@ def metrics_of(model: MobileNet, loaded: LoadedScenes, classes: tuple[str, ...])
     return task_of(model.spec).evaluate(model, loaded, Learned(classes=classes, normalization="imagenet"))
 
 
-def moved_scenes(scenes: Dataset, size: Size, seed: int) -> SceneBatch:
+def moved_scenes(scenes: Dataset, size: Size, seed: int, **how: float) -> SceneBatch:
     """Six scenes, augmented."""
     loaded = LoadedScenes(scenes.train[:6], size=size, void=VOID)
     torch.manual_seed(seed)
-    return augment_scenes(loaded.batch(range(6)), replace(RECIPE, least_area=0.5))
+    return augment_scenes(loaded.batch(range(6)), replace(RECIPE, **{"least_area": 0.5, **how}))  # type: ignore[arg-type]
 
 
+HOW = [{}, {"zoom_out": 2.0}, {"zoom_out": 2.0, "least_area": 1.0}, {"mosaic": 1.0}]
+NAMES = ["crop", "zoom and crop", "zoom", "mosaic"]
+
+
+@pytest.mark.parametrize("how", HOW[:-1], ids=NAMES[:-1])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
-def test_boxes_move_with_their_objects(boxes: Dataset, size: Size, seed: int) -> None:
-    moved = moved_scenes(boxes, size, seed)
+def test_boxes_move_with_their_objects(boxes: Dataset, size: Size, seed: int, how: dict[str, float]) -> None:
+    moved = moved_scenes(boxes, size, seed, **how)
     for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
         assert (corners >= 0).all()
         assert (corners <= 1).all()
         for box, label in zip(corners, labels, strict=True):
             # A square is of one strong colour: red for class 0, green for class 1.
-            strong = image[int(label)] - image[1 - int(label)] > 0.3
+            strong = image[int(label)] - image[1 - int(label)] > 0.4
             rows, columns = torch.where(strong)
             found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             assert torch.allclose(found.float(), box * torch.tensor([size.width, size.height] * 2), atol=3.0)
 
 
+@pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
-def test_masks_move_with_their_objects(masks: Dataset, size: Size, seed: int) -> None:
-    moved = moved_scenes(masks, size, seed)
+def test_boxes_move_with_the_objects_of_a_mosaic(boxes: Dataset, size: Size, seed: int, label: int) -> None:
+    moved = moved_scenes(boxes, size, seed, mosaic=1.0)
+    x, y = (torch.arange(side) + 0.5 for side in (size.width, size.height))
+    for image, corners, labels in zip(moved.images, moved.corners, moved.labels, strict=True):
+        assert torch.equal(corners, corners.clamp(0, 1))
+        x0, y0, x1, y1 = (corners[labels == label] * torch.tensor([size.width, size.height] * 2)).T[:, :, None, None]
+        inside = ((x0 <= x) & (x < x1) & (y0 <= y[:, None]) & (y[:, None] < y1)).any(0)
+        strong = image[label] - image[1 - label] > 0.3
+        assert float((strong != inside).float().mean()) < 0.04  # objects that are hardly visible have no box
+
+
+def test_a_zoom_shrinks_half_of_the_images_and_keeps_all_objects(boxes: Dataset) -> None:
+    batch = LoadedScenes(boxes.train, size=Size(48, 48), void=VOID).batch(range(40))
+    torch.manual_seed(0)
+    zoomed = zoom_out(batch, 3.0)
+    sides = [
+        ((a[:, 2:] - a[:, :2]) / (b[:, 2:] - b[:, :2])) for a, b in zip(zoomed.corners, batch.corners, strict=True)
+    ]
+    factors = torch.cat(sides)
+    assert torch.allclose(factors[:, 0], factors[:, 1], atol=1e-4)
+    assert 1 / 3 - 1e-4 <= float(factors.min()) < float(factors.max()) == pytest.approx(1.0, abs=1e-4)
+    assert 10 < int((factors[:, 0] < 0.999).sum()) < 30
+    assert float(torch.cat(zoomed.corners).min()) >= -1e-4
+    assert float(torch.cat(zoomed.corners).max()) <= 1 + 1e-4
+
+
+def test_a_mosaic_holds_every_scene_four_times(boxes: Dataset) -> None:
+    batch = LoadedScenes(boxes.train[:6], size=Size(48, 64), void=VOID).batch(range(6))
+    tiled = mosaic(batch)
+    assert tiled.images.shape == (6, 3, 96, 128)
+    assert torch.equal(tiled.images[0, :, :48, :64], batch.images[0])
+    assert torch.equal(tiled.images[0, :, 48:, 64:], batch.images[3])
+    assert torch.equal(tiled.corners[4][:1], batch.corners[4][:1] / 2)
+    assert sorted(torch.cat(tiled.labels).tolist()) == sorted(torch.cat(batch.labels).tolist() * 4)
+
+
+@pytest.mark.parametrize("name", ["zoom_out", "mosaic"])
+def test_classifiers_have_no_augmentation_of_scenes(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name} .*, which classification does not use"):
+        Classification().check(replace(RECIPE, **{name: 1.0 if name == "mosaic" else 2.0}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", HOW, ids=NAMES)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [Size(96, 96), Size(64, 144)], ids=str)
+def test_masks_move_with_their_objects(masks: Dataset, size: Size, seed: int, how: dict[str, float]) -> None:
+    moved = moved_scenes(masks, size, seed, **how)
     assert moved.masks is not None
     for image, mask in zip(moved.images, moved.masks, strict=True):
         assert set(mask.unique().tolist()) <= {0, 1, 2, VOID}

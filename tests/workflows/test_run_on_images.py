@@ -137,7 +137,7 @@ def test_the_baseline_is_measured_and_has_no_accuracy(outcome: Outcome) -> None:
 def test_accuracies_stand_beside_what_the_majority_class_gives(outcome: Outcome, finetuned: Outcome) -> None:
     told = [e.accuracy for e in outcome.result.front if e.accuracy is not None]
     assert all(accuracy.commonest == pytest.approx(1 / 3, abs=0.1) for accuracy in told)
-    assert any("majority-class accuracy on" in note for note in run_rows(outcome.result).notes)
+    assert any("top1 of a trivial answer (majority class) on" in note for note in run_rows(outcome.result).notes)
     assert finetuned.finetuned is not None
     lines = finetuned_lines(finetuned.finetuned, folder=finetuned.folder)
     assert any("majority class 33" in line for line in lines)

@@ -162,7 +162,7 @@ class TrainEvaluator(Evaluator):
         begin = "random" if self._first is None else "inherited"
         return EvaluatorInfo(
             name=f"{name}:{task}data={self._path},{changed_options(**self._options)}".removesuffix(","),
-            version=f"{3 if self.task.name in DENSE else 1}-{data.fingerprint}",
+            version=f"{4 if self.task.name in DENSE else 1}-{data.fingerprint}",
             kind="trained",
             dataset=Path(self._path).name,
             metric=self.task.metric,

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     help="Task of the annotations; auto chooses by the layout.",
 )
 @options.void
+@click.option(
+    "--anchors", is_flag=True, help="Fit the anchors of SSDLite at 320 px to the boxes, and print its head."
+)
 @options.output
-def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, quiet: bool) -> None:
+def data_command(source: Path, seed: int, task: str, void: int, anchors: bool, as_json: bool, quiet: bool) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
     DATA is one of these:
@@ -55,7 +58,7 @@ def data_command(source: Path, seed: int, task: str, void: int, as_json: bool, q
     from mnv2search.workflows.training.describe_data import describe_data
 
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
-        found = describe_data(source, task, seed=seed, void=void, on_progress=advance)
+        found = describe_data(source, task, seed=seed, void=void, anchors=anchors, on_progress=advance)
     emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
 
 
@@ -66,7 +69,12 @@ SHOWN = 5
 @click.argument("model", type=FILE, metavar="MODEL")
 @click.argument("images", nargs=-1, required=True, type=NonEmptyPath(), metavar="IMAGE...")
 @options.folder("Folder to write the pictures to.", default=Path("predicted"))
-@click.option("--score", type=click.FloatRange(0, 1), default=0.3, help="Minimum score of the boxes that are drawn.")
+@click.option(
+    "--score",
+    type=click.FloatRange(0, 1),
+    help="Minimum score of the boxes that are shown (default: that with the best F1 on the validation images, or "
+    "0.3).",
+)
 @options.normalization
 @options.force
 @options.json
@@ -83,7 +91,7 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **give
     from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
 
     broken: list[DataError] = []
-    found = predict(model, images, on_unreadable=broken.append, **given)
+    found = predict(model, images, on_unreadable=broken.append, on_note=note, **given)
     document = [{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found]
     emit(document, map(_line, found), as_json=as_json)
     for error in broken:

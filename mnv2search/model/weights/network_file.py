@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from msgspec import ValidationError, convert
+from msgspec import Meta, ValidationError, convert
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import WeightsError
@@ -36,11 +37,13 @@ class Learned:
         normalization: name of one of `mnv2search.recipe.NORMALIZATIONS`.
         crop: share of an image's short side that the center crop keeps, 1 for no crop; None for tasks that resize
             the whole image, and if it is unknown.
+        score: score threshold of a detector with the best F1 on the validation images; None if unknown.
     """
 
     classes: tuple[str, ...]
     normalization: str
     crop: float | None = None
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 def read_network(path: Path) -> MobileNet:

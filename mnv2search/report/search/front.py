@@ -25,7 +25,7 @@ from mnv2search.report.rows import (
     trouble_lines,
 )
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
-from mnv2search.tasks.metrics import difference_of
+from mnv2search.tasks.metrics import difference_of, trivial_name
 from mnv2search.untrusted import file_name
 
 
@@ -193,7 +193,10 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
     if accuracy.kind == "trained":
         yield from (e.accuracy.note for e in front if e.accuracy is not None and e.accuracy.note)
     if accuracy.commonest is not None:
-        yield f"majority-class accuracy on {accuracy.dataset}: {100 * accuracy.commonest:.1f} %"
+        yield (
+            f"{metric_text(accuracy.metric)} of a trivial answer ({trivial_name(accuracy.metric)}) on "
+            f"{accuracy.dataset}: {100 * accuracy.commonest:.1f} %"
+        )
         if below := sum(e.accuracy is not None and not e.accuracy.beats_commonest for e in front):
             verb = "is" if below == 1 else "are"
             yield (f"warning: {below} of {len(front)} networks {verb} not shown to be better than that")

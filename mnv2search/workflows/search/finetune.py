@@ -286,7 +286,7 @@ class _Rounds:
         val = self.decoded.parts(spec).examples["val"]
         loss = None if had.merit is None else -math.log(had.merit)
         main = share(had.metric, had.value, len(val))
-        return Metrics(main=main, count=len(val), loss=loss, majority=had.commonest)
+        return Metrics(main=main, count=len(val), loss=loss, trivial=had.commonest)
 
     def _searched_recipe(self) -> Recipe | None:
         """The recipe of the trainings of the search; None if it trained shared weights."""
@@ -347,12 +347,13 @@ class _Rounds:
         network, task = read_network(weights), self.request.task
         classes, normalization = self.request.data.classes, recipe.normalization
         learned = read_learned(weights) or Learned(classes=classes, normalization=normalization)
-        test = self.decoded.parts(network.spec).examples["test"]
-        return task.evaluate(network.to(self.device), test, learned, device=self.device)
+        examples = self.decoded.parts(network.spec).examples
+        found = task.evaluate(network.to(self.device), examples["test"], learned, device=self.device)
+        return task.compared(found, examples["train"], examples["test"], learned.classes)
 
 
 def _merit(metrics: Metrics, *, by_loss: bool = False) -> tuple[bool, float]:
-    """The main metric; or the loss, if requested or if the main metric does not beat the majority-class accuracy."""
-    if metrics.loss is None or (metrics.beats_majority and not by_loss):
+    """The main metric; or the loss, if requested or if the main metric does not beat a trivial answer."""
+    if metrics.loss is None or (metrics.beats_trivial and not by_loss):
         return True, metrics.main.value
     return by_loss, -metrics.loss

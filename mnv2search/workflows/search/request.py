@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -320,14 +320,21 @@ def resume_request(folder: Path, *, settings: Settings | None = None, trusts: bo
     )
 
 
-def space_of_evaluator(space: SearchSpace, evaluator: AccuracyEvaluator) -> SearchSpace:
-    """The space with the classes of the evaluator's data, if it has any.
+def space_of_evaluator(
+    space: SearchSpace, evaluator: AccuracyEvaluator, *, on_note: Callable[[str], None] = lambda _: None
+) -> SearchSpace:
+    """The space fitted to the evaluator's data, if it has any: its classes, and the anchors of detectors.
+
+    `on_note` is called with a message about fitted anchors.
 
     Raises:
         OptionError: the head of the networks does not suit the data.
     """
     if isinstance(evaluator, Evaluator) and evaluator.task is not None:
-        return SearchSpace(template=evaluator.task.fitted(space.template, evaluator.dataset), axes=space.axes)
+        fitted, message = evaluator.task.fitted_space(space, evaluator.dataset)
+        if message:
+            on_note(message)
+        return fitted
     info = evaluator.info
     if info.classes is None:
         return space

@@ -91,7 +91,7 @@ def run(
         evaluator = open_evaluator(request.evaluator)
         if request.finetunes:
             check_finetuning(request.settings, evaluator)
-        space = space_of_evaluator(space, evaluator)
+        space = space_of_evaluator(space, evaluator, on_note=on_note)
         evaluator.check_space(space)
         manifest = _manifest(request, space, device, evaluator, folder.name)
         for text in remember(manifest):

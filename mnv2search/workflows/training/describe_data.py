@@ -7,9 +7,11 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +20,16 @@ from mnv2search.data.image_files import MAX_FILE_BYTES, opened_image
 from mnv2search.data.pixels import is_readable_enough
 from mnv2search.data.readers.masks import mask_of, numbered
 from mnv2search.data.reading import image_folder, read_dataset, task_of_layout
+from mnv2search.errors import OptionError
 from mnv2search.results.data import DataDescription, Quantiles, Sizes
+from mnv2search.spec.catalog import entry
 from mnv2search.untrusted import UnsafeFileError, read_bytes
 
+if TYPE_CHECKING:
+    from mnv2search.tasks.anchor_fit import FittedAnchors
+
+# Network whose anchors are fitted to boxes.
+ANCHORED = "ssdlite_mobilenet_v2"
 # A class with less than this share of the median class is rare.
 RARE = 0.1
 
@@ -31,14 +40,17 @@ def describe_data(
     *,
     seed: int = 0,
     void: int = 255,
+    anchors: bool = False,
     workers: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> DataDescription:
     """Read every image of a dataset and describe them; see `mnv2search.data.reading.read_dataset`.
 
-    The task ``auto`` is chosen by the layout. `on_progress` is called with the number of images read.
+    The task ``auto`` is chosen by the layout. With `anchors`, those of `ANCHORED` are fitted to the training boxes.
+    `on_progress` is called with the number of images read.
 
     Raises:
+        OptionError: anchors are requested for a dataset without boxes.
         DataError: the dataset cannot be trained on.
         MissingExtraError: a table needs a package that is not installed.
     """
@@ -46,6 +58,10 @@ def describe_data(
     if task == "auto":
         task = task_of_layout(source, unpack_to=cache) or "classification"
     dataset = read_dataset(source, task, seed=seed, unpack_to=cache, void=void)
+    if anchors and dataset.task != "detection":
+        raise OptionError(
+            f"--anchors is for boxes, and {source} has none", hint="leave it out, or give --task detection"
+        )
     statistics = _Statistics(dataset)
     examples = [(split, example) for split in SPLITS for example in dataset.part(split)]
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -53,7 +69,15 @@ def describe_data(
         for done, ((split, example), (image, amounts)) in enumerate(zip(examples, read, strict=True), start=1):
             statistics.add(split, example, image, amounts)
             on_progress(done)
-    return statistics.description()
+    description = statistics.description()
+    return replace(description, anchors=_anchors(dataset)) if anchors else description
+
+
+def _anchors(dataset: Dataset) -> FittedAnchors:
+    from mnv2search.tasks.anchor_fit import fit_anchors  # late: they load torch
+    from mnv2search.tasks.detection import Detection, boxes_of
+
+    return fit_anchors(Detection().fitted(entry(ANCHORED).spec, dataset), boxes_of(dataset))
 
 
 class _Statistics:

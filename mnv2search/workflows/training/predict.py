@@ -23,16 +23,20 @@ from mnv2search.untrusted import MAX_NAME_BYTES, UnsafeFileError, file_name
 from mnv2search.workflows.options import paths_of
 from mnv2search.workflows.training.origin import learned_of
 
+# Minimum score of boxes where the file of a network states none.
+DEFAULT_SCORE = 0.3
+
 
 def predict(
     model: str | Path,
     images: Sequence[str | Path] | str | Path,
     *,
     output: str | Path = "predicted",
-    score: float = 0.3,
+    score: float | None = None,
     normalization: str | None = None,
     force: bool = False,
     on_unreadable: Callable[[DataError], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Predictions:
     """Draw the predictions of a network into images, as `mnv2search predict` does.
 
@@ -44,10 +48,12 @@ def predict(
         model: a `.pt` or `.pt2` file of ours.
         images: files and folders.
         output: folder of the drawn images.
-        score: minimum score of the boxes to draw, 0 to 1.
+        score: minimum score of the boxes to draw, 0 to 1; None takes the threshold with the best F1 on the validation
+            images of the training, or 0.3 if the file has none.
         normalization: normalization of the images; by default as in training.
         force: replace files that exist.
         on_unreadable: called with the error of each image that cannot be read; None raises the first error.
+        on_note: called with a message if the minimum score is that of the file.
 
     Raises:
         WeightsError: the network cannot be read.
@@ -61,11 +67,17 @@ def predict(
     task, learned = task_of(network.spec), learned_of(model, network)
     if normalization is not None:
         learned = replace(learned, normalization=normalization)
+    if score is None and task.has_scores and learned.score is not None:
+        on_note(
+            f"boxes with a score of at least {learned.score:.2g} are shown, the threshold with the best F1 on the "
+            "validation images; --score takes another"
+        )
+    least = next(one for one in (score, learned.score, DEFAULT_SCORE) if one is not None)
     done: list[Prediction] = []
     unreadable: list[DataError] = []
     for to, path in targets.items():
         try:
-            found, shown = _predicted(task, network, path, learned, score)
+            found, shown = _predicted(task, network, path, learned, least)
         except DataError as error:
             if on_unreadable is None:
                 raise

@@ -151,8 +151,9 @@ class _Run:
 
     def _tested(self, best: MobileNet) -> Metrics:
         learned = Learned(classes=self.data.classes, normalization=self.parts.recipe.normalization)
-        test, device = self.parts.examples["test"], self.team.device
-        return self.task.evaluate(best, test, learned, device=device, stop=self._stops_alone)
+        examples, device = self.parts.examples, self.team.device
+        found = self.task.evaluate(best, examples["test"], learned, device=device, stop=self._stops_alone)
+        return self.task.compared(found, examples["train"], examples["test"], learned.classes)
 
     def _stops_alone(self) -> bool:
         """Whether to stop a training with one process; several processes stop only between two steps."""
