@@ -18,8 +18,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 # Files of a model on the hub, in the order of preference.
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 WORTH = (
-    "the initial weights are random; after one epoch on 4,058 photographs of clothes, MobileNetV2 0.35 at 96 px had a "
-    "top-1 of 37.6 % from ImageNet weights and of 27.7 % from random ones; other images gain more or less"
+    "the initial weights are random; after one epoch on 4,058 photographs of clothes, MobileNetV2 0.35 at 96 px had "
+    "a top-1 of 37.6 % from ImageNet weights and of 27.7 % from random ones; other images gain more or less"
 )
 
 
