@@ -26,7 +26,7 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
     """
     space, final, baseline, beside = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
-    members = _by_value(front_of(finalists))
+    members = front_of(_by_value(finalists))
     on_front = {e.spec for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
     return SearchResult(
@@ -45,20 +45,16 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
     )
 
 
-def _by_value(members: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """The members of a front by rank that are also on a front by accuracy, fastest first.
+def _by_value(finalists: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+    """The finalists that are on a front by accuracy, if they are ranked by something else, such as a likelihood.
 
-    An inherited accuracy and its rank, a likelihood, can disagree. If any member is more accurate than the majority
-    class, the others are left out.
+    If any of them is more accurate than a trivial answer, the others are left out.
     """
-    if any(e.accuracy is None or e.accuracy.merit is None for e in members):
-        return tuple(members)
-    kept: list[Evaluation] = []
-    for member in members:
-        if not kept or _value_of(member) > _value_of(kept[-1]):
-            kept.append(member)
-    above = [e for e in kept if e.accuracy and (e.accuracy.commonest is None or _value_of(e) > e.accuracy.commonest)]
-    return tuple(above or kept)
+    if any(e.accuracy is None or e.accuracy.merit is None for e in finalists):
+        return tuple(finalists)
+    members = front(finalists, maximise=_value_of, minimise=median_ms_of)
+    above = [e for e in members if e.accuracy and _value_of(e) > (e.accuracy.commonest or 0.0)]
+    return tuple(above or members)
 
 
 def _value_of(evaluation: Evaluation) -> float:

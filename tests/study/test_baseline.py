@@ -7,7 +7,7 @@ import pytest
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.study.baseline import baseline_grid
+from mnv2search.study.baseline import OBVIOUS, baseline_grid, given_shapes, obvious_of
 
 
 def space_of(name: str, resolution: tuple[int, int]) -> SearchSpace:
@@ -32,3 +32,26 @@ def test_no_detector_gets_an_image_that_is_too_low(resolution: tuple[int, int]) 
 
 def test_the_yardstick_of_squares_is_of_squares() -> None:
     assert {spec.resolution for spec in baseline_grid(load_space("mnv2"))} == {96, 128, 160, 192, 224}
+
+
+def test_given_weights_add_their_network_at_the_resolutions_of_the_space() -> None:
+    space, given = load_space("mnasnet"), entry("efficientnet_lite0").spec
+    found = given_shapes(space, given)
+    sides = next(axis.options for axis in space.axes if axis.at == "resolution")
+    assert [spec.resolution for spec in found] == list(sides)
+    assert {spec.head for spec in found} == {space.template.head}
+    assert {spec.blocks for spec in found} == {given.blocks}
+
+
+def test_a_network_of_given_weights_gets_the_head_of_a_detector() -> None:
+    space = load_space("ssdlite")
+    found = given_shapes(space, entry("efficientnet_lite0").spec)
+    assert found
+    assert {spec.head for spec in found} == {space.template.head}
+
+
+def test_the_obvious_are_the_slowest_of_the_grid_and_the_largest_given() -> None:
+    grid = baseline_grid(load_space("mnv2"))[:6]
+    given = given_shapes(load_space("mnasnet"), entry("efficientnet_lite0").spec)
+    found = obvious_of([grid[0], given[1], grid[1], given[0], *grid[2:]], given=given)
+    assert found == (given[1], grid[0], *grid[1:OBVIOUS])

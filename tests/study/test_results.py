@@ -38,7 +38,7 @@ def test_accuracies_are_ranked_by_the_lower_end_of_their_interval(measured: list
     assert rank_of(measured[0]) == 0.0
 
 
-def test_a_merit_decides_where_there_is_one(measured: list[Evaluation]) -> None:
+def test_a_merit_ranks_the_networks_that_no_faster_one_beats_in_accuracy(measured: list[Evaluation]) -> None:
     told = [(0.60, 0.2), (0.58, 0.5), (0.70, 0.4)]
     items = [
         replace(evaluation, accuracy=accuracy(value, merit=merit))
@@ -46,7 +46,29 @@ def test_a_merit_decides_where_there_is_one(measured: list[Evaluation]) -> None:
     ]
     assert front_of(items) == tuple(items[:2])
     result = result_of([Evaluated(trial=-1, stage="final", pick=(), evaluation=e) for e in items], elapsed_s=0.0)
-    assert result.ship is items[1]
+    assert result.front == (items[0], items[2])
+    assert result.ship is items[2]
+
+
+def test_what_does_not_beat_a_trivial_answer_is_left_out_while_others_do(measured: list[Evaluation]) -> None:
+    items = [
+        replace(evaluation, accuracy=replace(accuracy(value, merit=value), commonest=0.3))
+        for evaluation, value in zip(measured, (0.2, 0.4, 0.5), strict=True)
+    ]
+    final = [Evaluated(trial=-1, stage="final", pick=(), evaluation=e) for e in items]
+    assert result_of(final, elapsed_s=0.0).front == tuple(items[1:])
+    assert result_of(final[:1], elapsed_s=0.0).front == (items[0],)
+
+
+def test_rivals_are_those_of_the_last_final_measurement_that_fit(measured: list[Evaluation]) -> None:
+    tight = replace(measured[1], budget=Budget(latency_ms=1e-6))
+    items = [
+        Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=measured[2]),
+        Evaluated(trial=0, stage="search", pick=(0,), evaluation=measured[0]),
+        Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=measured[0]),
+        Evaluated(trial=-1, stage="final-baseline", pick=(), evaluation=tight),
+    ]
+    assert result_of(items, elapsed_s=0.0).rivals == (measured[0],)
 
 
 def test_a_merit_is_a_finite_number() -> None:

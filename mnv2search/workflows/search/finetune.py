@@ -93,7 +93,13 @@ def finetune(
 
 @dataclass(slots=True)
 class _Entrant:
-    """A network in training: its best weights so far, with their metrics, and its metrics after each round."""
+    """A network in training.
+
+    Attributes:
+        best: metrics of its best weights so far; None if it has none.
+        is_kept: whether its best weights are those of the search.
+        after: metrics after each of its trainings; None before the first.
+    """
 
     evaluation: Evaluation
     best: Metrics | None = None
@@ -212,10 +218,9 @@ class _Rounds:
 
     def _agreement(self, networks: Sequence[Evaluation]) -> Agreement | None:
         """The correlation of the order of the search with that after a round."""
-        known = [
-            (e.accuracy.rank, _merit(self._best(e), by_loss=True)[1]) for e in networks if e.accuracy is not None
-        ]
-        return agreement_of([rank for rank, _ in known], [merit for _, merit in known])
+        known = [(e.accuracy.rank, self.all[e.spec.name].after) for e in networks if e.accuracy is not None]
+        trained = [_merit(after[0], by_loss=True)[1] for _, after in known if after]
+        return agreement_of([rank for rank, _ in known], trained)
 
     # -- trainings -------------------------------------------------------------------------------------------------
 
@@ -260,7 +265,7 @@ class _Rounds:
         if entrant.best is None or _merit(done.best) >= _merit(entrant.best):
             entrant.best, entrant.is_kept = done.best, False
             write_whole(own / BEST, (job.folder / BEST).read_bytes())
-        entrant.after.append(entrant.best)
+        entrant.after.append(done.best)
         return done
 
     def _initial(self, spec: ModelSpec) -> MobileNet:
@@ -317,7 +322,7 @@ class _Rounds:
         networks = by_latency([e.evaluation for e in trained])
         entrants = [self.all[e.spec.name] for e in networks]
         best = self.all[shipped.spec.name]
-        if best.is_kept or (best.after and len(best.after) > 1 and best.after[-1] == best.after[-2]):
+        if best.after and best.after[-1] != best.best:
             self.notes.append(
                 f"{best.name}: not improved by its last {longest:,} steps; the earlier weights are kept"
             )
