@@ -259,6 +259,8 @@ def _best_f1(judged: Sequence[Mapping[str, Any] | None]) -> tuple[float | None, 
     no box is right.
     """
     known = [one for one in judged if one is not None and one["aRng"] == [0, 1e10]]
+    if not known:
+        return None, 0.0
     scores = np.concatenate([np.array(one["dtScores"], np.float64) for one in known])
     is_right = np.concatenate([one["dtMatches"][0] > 0 for one in known])
     order = np.argsort(-scores, kind="stable")

@@ -141,7 +141,10 @@ def speed_of(request: Finetuning, networks: Sequence[Evaluation], decoded: Decod
             break
         found, network = decoded.parts(evaluation.spec), build(evaluation.spec)
         train, val = found.examples["train"], found.examples["val"]
-        timed.append(time_training(network, request.task, train, val, found.recipe, device=device, clock=clock))
+        classes, task = request.data.classes, request.task
+        timed.append(
+            time_training(network, task, train, val, found.recipe, classes=classes, device=device, clock=clock)
+        )
     return Speed(timed)
 
 

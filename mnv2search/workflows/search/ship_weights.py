@@ -14,12 +14,14 @@ from mnv2search.training.resumption import BEST
 from mnv2search.workflows.search.outputs import front_path, write_spec
 
 
-def ship_trained(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
+def ship_trained(
+    folder: Path, result: SearchResult, evaluator: Evaluator, *, kept: Sequence[Evaluation] = ()
+) -> None:
     """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of an earlier front and of all networks but the front and its rivals are removed.
+    Weights of an earlier front and of all networks but the front and those of `kept` are removed.
     """
-    known = (*result.front, *result.rivals)
+    known = (*result.front, *kept)
     sources = {e.spec: source for e in known if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
     for stale in set((folder / "front").glob("*.pt")) - set(targets):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.evaluator import Evaluator, Method
 from mnv2search.errors import OptionError, check_package
+from mnv2search.evaluation import Evaluation
 from mnv2search.results.finetuning import REPORT, Finetuned, measured_of, recall_finetuned
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
@@ -72,7 +73,7 @@ def train_best(
         DataError: the images cannot be trained on.
         TrainingError: a training fails, or the weights cannot be written.
     """
-    _write_weights(folder, result, evaluator)
+    _write_weights(folder, result, evaluator, kept=() if deadline is None else result.rivals)
     if deadline is None or deadline.time_s is None or not result.front:
         return None, ()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARES[evaluator.method][0] * deadline.time_s
@@ -135,13 +136,13 @@ def _finetuning(
     )
 
 
-def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator) -> None:
+def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator, *, kept: Sequence[Evaluation]) -> None:
     if not evaluator.can_finetune:
         return
     from mnv2search.workflows.search.ship_weights import ship_trained, write_inherited  # late: it loads torch
 
     if evaluator.method == "training":
-        ship_trained(folder, result, evaluator)
+        ship_trained(folder, result, evaluator, kept=kept)
         return
     (folder / "ship.pt").unlink(missing_ok=True)  # shipped when the run was finished before
     if result.front and evaluator.is_full_size():
