@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +132,18 @@ def of_seed(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     alone = kept(
         folder / "alone.json", lambda: trained(arguments, ship, folder / "alone", time_s=time_s / 2, seed=seed)
     )
-    best = max(obvious, key=lambda one: _metrics(one["held_out"]).main.value)
-    rival = load_spec(next(spec for spec in search["grid"] if Path(spec).stem == best["name"]))
-    beside = kept(folder / "beside.json", lambda: _beside(arguments, load_spec(ship), rival))
+    best = max(obvious, key=lambda one: _metrics(one["held_out"]).main.value, default=None)
+    rival = next((load_spec(spec) for spec in search["grid"] if best and Path(spec).stem == best["name"]), None)
+    specs = [load_spec(ship)] if rival is None else [load_spec(ship), rival]
+    beside = kept(folder / "beside.json", lambda: _beside(arguments, specs))
     row = {"seed": seed, "search": search, "obvious": best, "all_obvious": obvious, "alone": alone, **beside}
     print(_row_text(row), flush=True)
     return row
 
 
-def _beside(arguments: argparse.Namespace, own: ModelSpec, rival: ModelSpec) -> dict[str, Any]:
+def _beside(arguments: argparse.Namespace, specs: Sequence[ModelSpec]) -> dict[str, Any]:
     with open_device(arguments.device) as device:
-        found = Measurer(device).measure([own, rival], time_s=2 * EACH_S)
+        found = Measurer(device).measure(specs, time_s=len(specs) * EACH_S)
     return {"latency_ms": [latency.median_ms for latency in found]}
 
 
@@ -151,15 +152,24 @@ def _metrics(record: dict[str, Any]) -> Metrics:
 
 
 def _row_text(row: dict[str, Any]) -> str:
-    found, obvious, alone = (_metrics(row[name]["test"]).main for name in ("search", "obvious", "alone"))
-    gain, over = difference_of(found, obvious), difference_of(found, alone)
-    own_ms, rival_ms = row["latency_ms"]
+    own_ms, *rival_ms = row["latency_ms"]
+    obvious = row["obvious"]
+    rival = "none fits | | | "
+    if obvious is not None:
+        value = 100 * _metrics(obvious["test"]).main.value
+        rival = (
+            f"{obvious['name']}, {obvious['steps']} steps | {value:.1f} | {rival_ms[0]:.3f} | {_gain(row, 'obvious')}"
+        )
+    found, alone = (100 * _metrics(row[name]["test"]).main.value for name in ("search", "alone"))
     return (
-        f"| {row['seed']} | {row['search']['ship']} | {100 * found.value:.1f} | {own_ms:.3f} "
-        f"| {row['obvious']['name']}, {row['obvious']['steps']} steps | {100 * obvious.value:.1f} | {rival_ms:.3f} "
-        f"| {100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] "
-        f"| {100 * alone.value:.1f} | {100 * over.value:+.1f} [{100 * over.low:+.1f}, {100 * over.high:+.1f}] |"
+        f"| {row['seed']} | {row['search']['ship']}, {row['search']['steps']} steps | {found:.1f} | {own_ms:.3f} "
+        f"| {rival} | {row['alone']['steps']} steps: {alone:.1f} | {_gain(row, 'alone')} |"
     )
+
+
+def _gain(row: dict[str, Any], other: str) -> str:
+    gain = difference_of(_metrics(row["search"]["test"]).main, _metrics(row[other]["test"]).main)
+    return f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def main() -> None:
@@ -187,8 +197,10 @@ def main() -> None:
         gains = [
             100 * (_metrics(row["search"]["test"]).main.value - _metrics(row[other]["test"]).main.value)
             for row in rows
+            if row[other] is not None
         ]
-        print(f"over {name}: {np.mean(gains):+.1f} ± {np.std(gains):.1f} points")
+        if gains:
+            print(f"over {name}: {np.mean(gains):+.1f} ± {np.std(gains):.1f} points")
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -28,7 +28,7 @@ from mnv2search.training.train import time_training
 CANDIDATES = 5
 # A round in which each network would take fewer steps than the first begins with fewer networks; a training of fewer
 # steps than the second is useless.
-LEAST_STEPS, FEWEST_STEPS = 16, 8
+LEAST_STEPS, FEWEST_STEPS = 12, 8
 # Passes to time this machine before anything else is done, and their largest share of the time.
 TIMED, TIMING_SHARE = 4, 0.05
 # Share of the time after which images of no further size are decoded.
