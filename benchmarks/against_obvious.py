@@ -11,7 +11,8 @@ For every seed
   for the whole time; of these four, the one with the best figure on held-out images counts;
 * the shipped network is trained alone by `mnv2search train` for half of the time.
 
-All begin with the same weights. Figures are of the test images, with 90 % intervals; the latencies of the shipped and
+All begin with the same weights and take the recipe of the search's longest training, which depends on its number of
+epochs. Figures are of the test images, with 90 % intervals; the latencies of the shipped and
 the obvious network are measured again side by side. Whatever is done is kept in a folder, and the same command goes
 on where it stopped. Nothing else should run on the machine.
 """
@@ -79,6 +80,7 @@ def searched(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str
         "held_out": record_of(found.held_out[found.best]),
         "test": record_of(found.test),
         "steps": found.steps[found.best],
+        "recipe": found.recipe,
         "elapsed_s": result.elapsed_s,
         "trials": result.trials,
         "notes": [*outcome.notes, *found.notes],
@@ -94,10 +96,13 @@ def _written(evaluation: Evaluation, folder: Path) -> str:
     return str(path)
 
 
-def trained(arguments: argparse.Namespace, spec: str, output: Path, *, time_s: float, seed: int) -> dict[str, Any]:
+def trained(
+    arguments: argparse.Namespace, spec: str, output: Path, *, recipe: str, time_s: float, seed: int
+) -> dict[str, Any]:
     """A network after a training of its own."""
     found = train(
         spec,
+        recipe=recipe,
         data=arguments.data,
         from_=arguments.weights,
         from_spec=arguments.weights_spec,
@@ -125,12 +130,13 @@ def of_seed(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         name = f"{Path(spec).stem}-{length}"
 
         def make(spec: str = spec, name: str = name, own_s: float = own_s) -> dict[str, Any]:
-            return trained(arguments, spec, folder / name, time_s=own_s, seed=seed)
+            return trained(arguments, spec, folder / name, recipe=search["recipe"], time_s=own_s, seed=seed)
 
         obvious.append(kept(folder / f"{name}.json", make))
     ship = str(folder / "run" / "ship.yaml")
     alone = kept(
-        folder / "alone.json", lambda: trained(arguments, ship, folder / "alone", time_s=time_s / 2, seed=seed)
+        folder / "alone.json",
+        lambda: trained(arguments, ship, folder / "alone", recipe=search["recipe"], time_s=time_s / 2, seed=seed),
     )
     best = max(obvious, key=lambda one: _metrics(one["held_out"]).main.value, default=None)
     rival = next((load_spec(spec) for spec in search["grid"] if best and Path(spec).stem == best["name"]), None)
