@@ -274,7 +274,14 @@ def test_a_search_without_the_time_for_a_training_is_refused_and_goes_on_with_mo
     data = write_coco(tmp_path / "data", train=16, val=6, test=6)
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     words = ["run", "--space", str(tmp_path / "space.yaml"), "--device", "simulated", "--latency-ms", "50"]
-    words += ["--data", str(data), "--accuracy", "train-dense:task=detection,epochs=1", "--no-confirm"]
+    words += [
+        "--data",
+        str(data),
+        "--accuracy",
+        "train-dense:task=detection,epochs=1",
+        "--no-confirm",
+        "--no-finetune",
+    ]
     refused = run(*words, "--time", "0.001s")
     assert refused.code == 2
     assert "there is no time for a single training in 0.001 s: one of 2 steps takes about" in refused.err
