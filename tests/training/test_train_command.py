@@ -210,7 +210,7 @@ def test_a_signal_keeps_the_last_step_and_says_so(number: signal.Signals, laid: 
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
-        evaluations = (line for line in running.stderr if "top-1" in line)
+        evaluations = (line for line in running.stderr if "held out:" in line)
         assert [next(evaluations), next(evaluations)]  # between the two, a checkpoint is written
         running.send_signal(number)
         out, err = running.communicate(timeout=WAIT_S)
