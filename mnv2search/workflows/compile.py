@@ -90,13 +90,12 @@ def compile(
         seed=seed,
     )
     _check_files(files)
-    own = Path(spec) if isinstance(spec, str | Path) and str(spec).endswith(SAVED) else None
-    if own is not None and (weights is not None or first or any((pick, width, resolution))):
+    own = Path(spec) if str(spec).endswith(SAVED) and isinstance(spec, str | Path) else None
+    if own and (weights is not None or first or any((pick, width, resolution))):
         raise OptionError(f"{spec} holds its own spec and weights", hint="leave out options that change them")
     network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)
     found = _given_weights(weights, network, on_note) or own or _weights_beside(spec, network, files.outputs, on_note)
-    if head_output is not None:
-        network = with_output(network, head_output)
+    network = network if head_output is None else with_output(network, head_output)
     return _compiled(network, found, files, with_fvcore=not no_fvcore)
 
 

@@ -15,7 +15,7 @@ from mnv2search.recipe import Recipe
 from mnv2search.report.evaluation import evaluation_lines
 from mnv2search.report.page import Lines, page
 from mnv2search.results.training import EvaluationReport
-from mnv2search.tasks.task import Data, Task, task_of
+from mnv2search.tasks.task import AnyTask, Data, Task, task_of
 from mnv2search.training.distributed import joined
 from mnv2search.workflows.options import path_of
 from mnv2search.workflows.training.images import evaluation_parts, worst_images
@@ -63,9 +63,7 @@ def evaluate(
     task, learned = task_of(network.spec), learned_of(model, network)
     dataset = task.read(Path(data), seed=(seed_of(model) or 0) if seed is None else seed, void=void)
     learned = _checked(learned, dataset, normalization)
-    # a trivial answer is derived from the training images
-    splits = (split,) if type(task).trivial is Task.trivial else tuple(dict.fromkeys((split, "train")))
-    parts = task.prepare(dataset, network.spec, Recipe(), splits=splits, on_progress=on_decoded)
+    parts = task.prepare(dataset, network.spec, Recipe(), splits=_needed(split, task), on_progress=on_decoded)
     examples = parts.examples[split]
     with joined(accelerator) as team:
         metrics = task.evaluate(network.to(team.device), examples, learned, device=team.device)
@@ -83,6 +81,11 @@ def evaluate(
     if written is not None:
         _write_page(report, examples, written)
     return report
+
+
+def _needed(split: Split, task: AnyTask) -> tuple[Split, ...]:
+    """The split, and the training images if a trivial answer is derived from them."""
+    return (split,) if type(task).trivial is Task.trivial else tuple(dict.fromkeys((split, "train")))
 
 
 def _write_page(report: EvaluationReport, examples: Sized, path: Path) -> None:

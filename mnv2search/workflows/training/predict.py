@@ -65,14 +65,8 @@ def predict(
     targets = _targets(paths_of(images), folder, force=force)
     network = read_network(model)
     task, learned = task_of(network.spec), learned_of(model, network)
-    if normalization is not None:
-        learned = replace(learned, normalization=normalization)
-    if score is None and task.has_scores and learned.score is not None:
-        on_note(
-            f"boxes with a score of at least {learned.score:.2g} are shown, the threshold with the best F1 on the "
-            "validation images; --score takes another"
-        )
-    least = next(one for one in (score, learned.score, DEFAULT_SCORE) if one is not None)
+    learned = replace(learned, normalization=normalization or learned.normalization)
+    least = _least_score(score, task, learned, on_note)
     done: list[Prediction] = []
     unreadable: list[DataError] = []
     for to, path in targets.items():
@@ -93,6 +87,15 @@ def predict(
         for problem in unreadable:
             on_unreadable(problem)
     return Predictions(done)
+
+
+def _least_score(score: float | None, task: AnyTask, learned: Learned, on_note: Callable[[str], None]) -> float:
+    if score is None and task.has_scores and learned.score is not None:
+        on_note(
+            f"boxes with a score of at least {learned.score:.2g} are shown, the threshold with the best F1 on the "
+            "validation images; --score takes another"
+        )
+    return next(one for one in (score, learned.score, DEFAULT_SCORE) if one is not None)
 
 
 def _make(folder: Path) -> None:
