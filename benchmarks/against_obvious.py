@@ -56,19 +56,8 @@ def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def searched(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str, Any]:
     """The shipped network and its figures, and the networks of the grid that fit, slowest first."""
-    outcome: Outcome = run(
-        data=arguments.data,
-        space=arguments.space,
-        latency_ms=arguments.latency_ms,
-        time=arguments.time,
-        device=arguments.device,
-        from_=arguments.weights,
-        from_spec=arguments.weights_spec,
-        seed=seed,
-        name="run",
-        output_dir=folder,
-        confirm=False,
-    )
+    asked = {name: getattr(arguments, name) for name in ("space", "latency_ms", "time", "device")}
+    outcome: Outcome = run(**asked, **_begun(arguments, seed), name="run", output_dir=folder, confirm=False)
     found, result = outcome.finetuned, outcome.result
     if found is None:
         raise SystemExit(f"nothing was trained: {'; '.join(outcome.notes)}")
@@ -88,6 +77,12 @@ def searched(arguments: argparse.Namespace, folder: Path, seed: int) -> dict[str
     }
 
 
+def _begun(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What every training begins with."""
+    weights = {"from_": arguments.weights, "from_spec": arguments.weights_spec}
+    return {"data": arguments.data, "seed": seed, **weights}
+
+
 def _written(evaluation: Evaluation, folder: Path) -> str:
     from mnv2search.spec.yaml.codec import dumps
 
@@ -100,16 +95,7 @@ def trained(
     arguments: argparse.Namespace, spec: str, output: Path, *, recipe: str, time_s: float, seed: int
 ) -> dict[str, Any]:
     """A network after a training of its own."""
-    found = train(
-        spec,
-        recipe=recipe,
-        data=arguments.data,
-        from_=arguments.weights,
-        from_spec=arguments.weights_spec,
-        time=time_s,
-        output=output,
-        seed=seed,
-    )
+    found = train(spec, recipe=recipe, time=time_s, output=output, **_begun(arguments, seed))
     return {
         "name": found.spec.name,
         "held_out": record_of(found.trained.best),

@@ -468,16 +468,16 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
     assert manifest.elapsed_s >= searched_s[0] + 100.0 > 100.0
 
 
-def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
+def short_request(folder: Path, pictures: Path) -> Request:
+    """A run of which the trainings at the end take most of the time."""
     evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
-    request = request_of(
-        tmp_path,
-        pictures,
-        evaluator=evaluator,
-        budget=Budget(latency_ms=0.5),
-        settings=Settings(trials=14, time_s=15.0),
-        finetunes=True,
-    )
+    settings = Settings(trials=14, time_s=15.0)
+    budget = Budget(latency_ms=0.5)
+    return request_of(folder, pictures, evaluator=evaluator, budget=budget, settings=settings, finetunes=True)
+
+
+def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path) -> None:
+    request = short_request(tmp_path, pictures)
     first = ran(request)
     assert first.finetuned is not None
     assert ran(request).already_finished
@@ -504,15 +504,7 @@ def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path
 def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
-    request = request_of(
-        tmp_path,
-        pictures,
-        evaluator=evaluator,
-        budget=Budget(latency_ms=0.5),
-        settings=Settings(trials=14, time_s=15.0),
-        finetunes=True,
-    )
+    request = short_request(tmp_path, pictures)
     first = ran(request)
     assert first.finetuned is not None
     monkeypatch.setattr(module, "LEAST_SHARE", 9.0)
