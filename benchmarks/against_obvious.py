@@ -12,9 +12,9 @@ For every seed
 * the shipped network is trained alone by `mnv2search train` for half of the time.
 
 All begin with the same weights and take the recipe of the search's longest training, which depends on its number of
-epochs. Figures are of the test images, with 90 % intervals; the latencies of the shipped and
-the obvious network are measured again side by side. Whatever is done is kept in a folder, and the same command goes
-on where it stopped. Nothing else should run on the machine.
+epochs. Accuracies are those on the test images, with 90 % intervals; the latencies of the shipped and the obvious
+network are measured again side by side. All results are kept in a folder, and the same command resumes where it
+stopped. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _written(evaluation: Evaluation, folder: Path) -> str:
 def trained(
     arguments: argparse.Namespace, spec: str, output: Path, *, recipe: str, time_s: float, seed: int
 ) -> dict[str, Any]:
-    """A network after a training of its own."""
+    """A network after a separate training."""
     found = train(spec, recipe=recipe, time=time_s, output=output, **_begun(arguments, seed))
     return {
         "name": found.spec.name,

@@ -5,7 +5,7 @@ NAME --resolution N ...] [--time 180] [--images 1000] [--threads 1]`
 
 For every set, a network is trained for some time (or given by `--weights`, one for each set), and compiled to every
 format in single precision and in eight-bit integers. The script of docs/how-to/use-the-exported-file.md, started as a
-process of its own, then counts its right answers on the test images, beside the count that `compile --data` reports.
+separate process, then counts its right answers on the test images, beside the count that `compile --data` reports.
 Goal: equal counts; in eight bits, within 3 of 1,000 images.
 """
 

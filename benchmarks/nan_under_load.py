@@ -3,7 +3,7 @@
 Run: `python benchmarks/nan_under_load.py --data DATA --weights results/NAME/ship.pt [--trainings 50] [--epochs 2]
 [--recipe modern] [--precision auto] [--busy 2] [--output FILE]`
 
-Each training begins from the weights with another seed, while `--busy` processes multiply matrices. Counted are
+Each training begins from the weights with another seed, while `--busy` processes multiply matrices. The counts are of
 losses that are not finite, steps that were repeated in single precision, returns to an earlier state, and trainings
 that ended with an error. The goal is no such loss and no such error in 50 trainings.
 """

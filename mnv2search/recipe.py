@@ -56,9 +56,9 @@ class Recipe(Checked):
         randaugment: number of RandAugment operations on each image.
         magnitude: magnitude of these operations, 0 to 30.
         mixup: alpha of mixup; 0 is off.
-        class_weights: weights of the images of each class in the loss: ``none``, ``sqrt`` or ``inverse``, in
-            proportion to the inverse of the class's number of training images, or to its square root. The mean over
-            the training images is 1.
+        class_weights: weights of the classes in the loss: ``none``; ``inverse``, in proportion to 1 / n for a class
+            of n training images; or ``sqrt``, in proportion to the square root of 1 / n. The mean weight of a
+            training image is 1.
         patience: number of epochs without a better validation metric after which the training ends; 0 is off.
         normalization: normalisation of the images: ``imagenet``, ``tensorflow`` (-1 to 1) or ``unit`` (0 to 1).
     """

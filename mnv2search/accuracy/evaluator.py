@@ -186,15 +186,15 @@ class Evaluator(ABC):
         return True
 
     def given(self, space: SearchSpace) -> ModelSpec | None:
-        """The network that given initial weights belong to; None without."""
+        """The network that the initial weights belong to; None if they are random."""
         del space
         return None
 
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """A network to train further, with the best weights there are for it.
 
-        These are its own after a training, its part of shared weights, or what it inherits from given weights;
-        otherwise they are random.
+        After a training, these are the trained weights; otherwise its part of shared weights, weights inherited from
+        the given ones, or random weights.
 
         Raises:
             EvaluatorError: weights that were kept no longer exist.

@@ -75,7 +75,7 @@ def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
 
 
 def zoom_out(batch: SceneBatch, most: float) -> SceneBatch:
-    """Half of the images shrunk by a random factor of up to `most`, at a random place of their mean colour.
+    """Half of the images shrunk by a random factor of up to `most`, at a random place on their mean colour.
 
     Boxes follow, and masks are `VOID` around the image.
 
@@ -103,7 +103,7 @@ def zoom_out(batch: SceneBatch, most: float) -> SceneBatch:
 
 
 def mosaic(batch: SceneBatch) -> SceneBatch:
-    """Images of twice the height and width: each image beside and above the next three of the batch.
+    """Mosaics of twice the height and width, each of an image and the next three of the batch.
 
     Source: Bochkovskiy et al., arXiv 2004.10934, section 3.4.
     """
@@ -122,7 +122,7 @@ def mosaic(batch: SceneBatch) -> SceneBatch:
 
 
 def _tiled(maps: Tensor) -> Tensor:
-    """(N, ..., 2 * H, 2 * W) of maps (N, ..., H, W), each with the next three."""
+    """Maps (N, ..., H, W), each tiled with the next three: (N, ..., 2 * H, 2 * W)."""
     first, second, third, fourth = (maps.roll(-number, 0) for number in range(4))
     return torch.cat([torch.cat([first, second], dim=-1), torch.cat([third, fourth], dim=-1)], dim=-2)
 

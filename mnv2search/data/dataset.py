@@ -116,7 +116,7 @@ class Dataset:
 
     @property
     def content(self) -> str:
-        """Like `fingerprint`, but the same however the path of the dataset is written."""
+        """Like `fingerprint`, but independent of the path of the dataset."""
         root = self.root
         return self._digest(lambda path: str(path.relative_to(root)) if path.is_relative_to(root) else path.name)
 

@@ -59,7 +59,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, plan: Plan, learned: Learned | None) -> Preprocessing:
-        """The preprocessing of a network with these weights; `learned` is None for random and foreign weights."""
+        """The preprocessing of a network with these weights; `learned` is None for random and third-party weights."""
         spec = plan.spec
         form = output_of(spec) or ("features" if plan.classifier is None else "logits")
         meaning = LEFT[form] if plan.dense else LOGITS if plan.classifier is not None else FEATURES

@@ -32,7 +32,7 @@ LAYOUTS = {
 
 
 class _Networks(NamedTuple):
-    """Annotations of a task, and the networks to take for them."""
+    """Annotations of a task, and the networks for them."""
 
     annotations: str
     verb: str

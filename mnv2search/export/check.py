@@ -30,9 +30,9 @@ SMALLEST_OUTPUT = 1e-30
 class Difference(NamedTuple):
     """The difference between a network and its written file; infinite if shapes differ or a value is not finite.
 
-    `largest` is the maximum difference over the largest output; `rms` is the root mean square of the difference over
-    that of the outputs; `same_class` is the share of images with the same highest output, and `classes` is the number
-    of different highest outputs of the network; both are None for a map.
+    `largest` is the maximum difference over the largest output; `rms` is the root mean square of the difference
+    divided by the root mean square of the outputs; `same_class` is the share of images with the same highest
+    output, and `classes` is the number of different highest outputs of the network; both are None for a map.
     """
 
     largest: float

@@ -14,7 +14,7 @@ from mnv2search.untrusted import escaped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Most classes whose cells hold numbers, and whose names are written.
+# Maximum number of classes for which numbers are written, and for which names are.
 MOST_NUMBERS, MOST_NAMES = 20, 60
 LONGEST_NAME = 20
 # Size of the figure in inches: of a cell, at least and at most in all.
@@ -43,6 +43,6 @@ def confusion_png(matrix: NDArray[np.int64], classes: Sequence[str]) -> bytes:
 def _name(axes: Axes, classes: Sequence[str]) -> None:
     names = [escaped(name)[:LONGEST_NAME] for name in classes]
     places = range(len(names))
-    # names come from files: a dollar is no formula
+    # names come from files: a dollar sign begins no formula
     axes.set_xticks(places, labels=names, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(places, labels=names, fontsize=8, parse_math=False)

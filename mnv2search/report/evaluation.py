@@ -1,4 +1,4 @@
-"""Metrics of a network on images as text: each class, and what a classifier takes for what."""
+"""Metrics of a network on images as text, with those of each class and the confusions of a classifier."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def metrics_rows(measured: Mapping[str, Metrics], *, note: str = "", most: int |
     """A row for each metric: the main metric, its parts, and the metric of each class.
 
     Args:
-        measured: metrics by the name of the images; those of the last are the ones that classes are sorted by.
+        measured: metrics by the name of the images; classes are sorted by the last.
         note: a note below the table.
         most: show only so many classes, worst first; None shows all, in their order.
     """
@@ -122,6 +122,6 @@ def class_rows(measured: Mapping[str, Metrics], classes: Sequence[str], *, note:
 def evaluation_lines(report: EvaluationReport) -> Iterator[str]:
     """The result of an evaluation."""
     yield f"{report.weights} ({report.spec.name} at {report.spec.size} px) on {report.split} of {report.data.root}:"
-    yield f"{metrics_text(report.metrics)}; the interval holds 90 %"
+    yield f"{metrics_text(report.metrics)}; 90 % interval"
     if report.unreadable:
         yield f"{counted(len(report.unreadable), 'image')} could not be read, such as {report.unreadable[0]}"

@@ -238,7 +238,7 @@ def _agreement(report: ExportReport, *, judged: bool) -> str:
 
 
 def _same_class(report: ExportReport) -> str:
-    """The agreement of the predicted classes; a network that predicts one class throughout shows none."""
+    """The agreement of the predicted classes, which means little if the network predicts one class for all images."""
     if report.same_class is None:
         return ""
     images, share = counted(report.images, "image"), f"{100 * report.same_class:.0f} %"

@@ -211,14 +211,14 @@ def compared_text(found: Finetuned) -> str:
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
     if found.networks[found.best].spec.name in found.obvious:
-        other = f"its best network, {compared.found}, has {points} {after}"
+        other = f"the gain of its best network, {compared.found}, is {points} {after}"
         return f"the search found nothing better than {compared.obvious}: {other}"
     certain = "" if gain.low > 0 else "; the interval reaches 0, so the gain is not certain"
     return f"{points} over {compared.obvious}, the best obvious network, {after}{certain}"
 
 
 def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluation] = ()) -> Iterator[str]:
-    """The network to ship, and the paths of its files and of those of the networks trained and of the `front`."""
+    """The network to ship, with the paths of its files, of the other trained networks, and of the `front`."""
     best = found.networks[found.best]
     yield (
         f"ship {best.spec.name}: {measured_text(best.latency)} ms measured, within the budget of "

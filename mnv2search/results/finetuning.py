@@ -22,7 +22,7 @@ from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 REPORT = "finetune.json"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"
-# A correlation of fewer networks says nothing.
+# Minimum number of networks for a correlation.
 FEWEST_TO_AGREE = 5
 # Recipe of trainings with many epochs.
 LONG_RECIPE = "modern"
@@ -245,7 +245,7 @@ class FinetuneReport:
     """The report file of fine-tuning: settings and, at the end, results.
 
     Attributes:
-        steps: number of steps of the best network; reports without own numbers have this one for all networks.
+        steps: number of steps of the best network; reports without a number for each network use it for all.
         recipe: name of the recipe; reports without a name used the default.
         rungs: the rounds of trainings that have begun.
         longest: name of the recipe of the longest training, if it has begun; otherwise empty.

@@ -62,7 +62,7 @@ def _value_of(evaluation: Evaluation) -> float:
 
 
 def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:
-    """The latest evaluations of the space, of its last final measurement, of the baseline, and of it at the end."""
+    """The latest evaluations of the space and of the baseline, each before and in the final measurement."""
     space: dict[ModelSpec, Evaluation] = {}
     final: dict[ModelSpec, Evaluation] = {}
     baseline: dict[ModelSpec, Evaluation] = {}

@@ -31,7 +31,7 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
 
 
 def most_alike(space: SearchSpace, old: ModelSpec) -> tuple[Pick, float]:
-    """The pick with the largest `likeness` to another network, and its likeness; its resolution does not matter."""
+    """The pick with the largest `likeness` to another network, and this likeness; resolutions are ignored."""
     other, axes = plan(old), space.axes
     # numbers of blocks come last, after each block has become as similar as possible
     sized = sorted(

@@ -101,7 +101,7 @@ def exact_weights(name: str, network: ModelSpec) -> ChosenWeights:
 
 
 def _fit(one: PublishedWeights, target: ModelSpec | SearchSpace) -> tuple[tuple[float, float], float]:
-    """What to maximize, and the share of the weights in common; likenesses are compared by two digits."""
+    """What to maximize, and the share of the weights in common; likenesses are rounded to two digits."""
     if isinstance(target, SearchSpace):
         _, alike = most_alike(target, one.spec)
         return (round(alike, 2), 0.0), alike
@@ -118,5 +118,5 @@ def _described(one: PublishedWeights) -> str:
 
 def _why(share: float, target: ModelSpec | SearchSpace) -> str:
     if isinstance(target, SearchSpace):
-        return f"a network of {target.name} has {100 * share:.0f} % of the weights in common with theirs"
-    return f"{100 * share:.0f} % of the weights of {target.name} have a counterpart in theirs"
+        return f"a network of {target.name} has {100 * share:.0f} % of the weights in common with their network"
+    return f"{100 * share:.0f} % of the weights of {target.name} have a counterpart in these"

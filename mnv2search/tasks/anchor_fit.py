@@ -23,9 +23,9 @@ from mnv2search.tasks.box_clusters import clustered
 FIELDS = ("smallest_scale", "largest_scale", "ratios", "interpolated", "reduced_first")
 SMALLEST = (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.18, 0.2, 0.25, 0.3, 0.4)
 LARGEST = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Passes over the fields, and the gain for which a first map with three boxes gets all of them, which takes time.
+# Passes over the fields, and the gain for which the first map gets all boxes instead of three, which is slower.
 PASSES, GAIN_OF_MORE_BOXES = 2, 0.005
-# Boxes that are compared with all anchors, about as many of each class.
+# Maximum number of boxes that are compared with all anchors, about equally many of each class.
 MOST_BOXES = 600
 
 

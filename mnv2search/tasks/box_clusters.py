@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mnv2search.model.boxes import ious
 
-# Most boxes that are looked at; of more, every second, third, ... is taken.
+# Maximum number of boxes to cluster; of more, only every second, third, ... is used.
 MOST_EXAMPLES = 2000
 MEAN_STEPS = 20
 

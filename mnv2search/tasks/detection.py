@@ -68,7 +68,7 @@ class Detection(SceneTask):
         return detection_loss(predictions, targets, anchors)
 
     def answers(self, outputs: Outputs, model: MobileNet, *, is_output: bool) -> Outputs:
-        """Detections; missing decoding and suppression of boxes are added."""
+        """Detections, after the decoding and non-maximum suppression that the outputs still lack."""
         head = _head(model)
         if not is_output or head.spec.output == "raw":
             outputs = ((number, head.boxes_of(one[None])[0]) for number, one in outputs)

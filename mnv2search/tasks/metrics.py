@@ -39,7 +39,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answers:
-    """The answers of a classifier for some images, in their order.
+    """The predictions of a classifier for some images, in their order.
 
     Attributes:
         labels: true classes (N,).
@@ -77,7 +77,7 @@ class Metrics:
             if unknown.
         score: score threshold of a detector with the best F1 over all boxes; None if unknown.
         details: further metrics by name, such as ``ap50`` or the metric of each class.
-        answers: what a classifier answered for each image; not stored in files.
+        answers: predictions of a classifier for each image; not stored in files.
     """
 
     main: Metric

@@ -15,9 +15,9 @@ from mnv2search.errors import TrainingError
 # The learning rate is multiplied by this factor when a training diverges, at most so many times.
 LR_FACTOR = 0.5
 MOST_REDUCTIONS = 5
-# A state is good if the running mean of the loss is at most so many times that of the last good state. A training has
-# diverged if it is more than `DIVERGED_GROWTH` times as large, and as many times `LEAST_LOSS`: fine-tuning begins
-# with small losses, which may rise.
+# A state is good if the running mean of the loss has grown by at most `MOST_GROWTH` since the last good state. A
+# training has diverged if this mean has grown by more than `DIVERGED_GROWTH`, and exceeds `LEAST_LOSS` by the same
+# factor: fine-tuning begins with small losses, which may rise.
 MOST_GROWTH, DIVERGED_GROWTH, LEAST_LOSS = 2.0, 10.0, 1.0
 
 
@@ -81,7 +81,9 @@ class GoodState:
             DivergedError: a weight is not finite, or the running mean of the loss is far larger than in this state.
         """
         if running_loss > DIVERGED_GROWTH * max(LEAST_LOSS, self.running_loss):
-            raise DivergedError(f"the loss before step {step} is {running_loss:.0f}, and was {self.running_loss:.3g}")
+            raise DivergedError(
+                f"the loss rose from {self.running_loss:.3g} to {running_loss:.0f} before step {step}"
+            )
         if not is_finite(weights):
             raise DivergedError(f"a weight after step {step} is not finite")
 

@@ -115,7 +115,7 @@ class Pace:
         return self._time_s is not None and self.least_s > self._time_s
 
     def shortage_text(self, step: int) -> str:
-        """What a training that ends after the last step takes, if that exceeds the time."""
+        """A message that a training which ends after the last step exceeds the time."""
         evaluation = " and an evaluation" if self._expected_s or self._judged else ""
         done = f"{step} steps{evaluation} take" if evaluation or step > 1 else "one step takes"
         return f"{done} {self.least_s:.0f} s, more than the {self._time_s:g} s that are given"

@@ -149,7 +149,7 @@ class Trainer(Generic[B]):
         self.state.step, self.state.running_loss = good.step, good.running_loss
 
     def _check(self) -> None:
-        """Raise `DivergedError` if the training has diverged; otherwise the present state may be good."""
+        """Raise `DivergedError` if the training has diverged; otherwise keep the present state if it is good."""
         self.job.team.take_buffers(self._shown)
         self.good.check(self.state.step, self.state.running_loss, self._shown.state_dict().values())
         if self.good.allows(self.state.running_loss):
@@ -159,7 +159,7 @@ class Trainer(Generic[B]):
         """Go back to the last good state with a lower learning rate.
 
         Raises:
-            DivergedError: the rate has nothing to do with it, or was lowered often enough.
+            DivergedError: the learning rate is not the cause, or was lowered as often as is allowed.
         """
         state, lost = self.state, self.state.step - self.good.step
         if not lost or state.reductions == MOST_REDUCTIONS:
@@ -189,7 +189,7 @@ class Trainer(Generic[B]):
                 self._slow_down(error)
 
     def _is_stopped_by_evaluation(self) -> bool:
-        """Make up for an evaluation that was stopped or whose weights are lost; returns whether it is stopped."""
+        """Repeat an evaluation that was stopped or whose weights are lost; returns whether it is stopped again."""
         state = self.state
         if not self.evaluations or not (state.is_unjudged or (state.best is None and state.step == state.steps > 0)):
             return False
@@ -246,7 +246,7 @@ class Trainer(Generic[B]):
         return lr
 
     def _descended(self, batch: B) -> float:
-        """Take a step; returns the loss before.
+        """Take a step; returns the loss before the step.
 
         A step that fails in half precision is repeated in single precision, which then stays.
 

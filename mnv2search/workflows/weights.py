@@ -146,8 +146,9 @@ def with_chosen_weights(evaluator: str, space: SearchSpace) -> tuple[str, tuple[
     ('imagenet', ())
 
     Raises:
-        OptionError: as for `initial_weights`, or the path of the file has a comma.
-        UnknownNameError: as for `initial_weights`, and so is `WeightsError`.
+        OptionError: as for `initial_weights`, or the path of the file contains a comma.
+        UnknownNameError: as for `initial_weights`.
+        WeightsError: as for `initial_weights`.
     """
     name, _, text = evaluator.partition(":")
     if name not in WITH_WEIGHTS:
@@ -161,7 +162,7 @@ def with_chosen_weights(evaluator: str, space: SearchSpace) -> tuple[str, tuple[
         return evaluator, found.notes
     if "," in str(found.path):
         raise OptionError(
-            f"the path {str(found.path)!r} holds a comma", hint="copy it: mnv2search weights get NAME -o FILE.pt"
+            f"the path {str(found.path)!r} contains a comma", hint="copy it: mnv2search weights get NAME -o FILE.pt"
         )
     spec = f",weights_spec={found.spec}" if found.spec else ""
     parts = [f"weights={found.path}{spec}" if part == f"weights={given}" else part for part in text.split(",")]

@@ -163,7 +163,7 @@ def test_weights_of_no_network_of_the_catalogue_are_refused_with_their_count(tmp
     save_file(build(TINY, seed=0).state_dict(), tmp_path / "tiny.safetensors")
     found = published_weights(tmp_path)
     assert found.weights == ()
-    assert "as many as no network of the catalog" in found.refused[0]
+    assert "no network of the catalog has as many" in found.refused[0]
 
 
 def test_folders_are_searched_to_a_bounded_depth(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_network_is_not_named_twice() -> None:
 def test_a_path_that_an_evaluator_could_not_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_places(tmp_path / "a,b", monkeypatch)
     save_state(torch_cache(tmp_path / "a,b") / f"{NAME}.pth")
-    with pytest.raises(Mnv2SearchError, match="holds a comma"):
+    with pytest.raises(Mnv2SearchError, match="contains a comma"):
         with_chosen_weights("supernet:data=x,weights=imagenet", load_space("mnv2"))
 
 

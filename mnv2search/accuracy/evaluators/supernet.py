@@ -155,7 +155,7 @@ class SupernetEvaluator(Evaluator):
         return None if source is None else source.spec
 
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
-        """The network with its part of the shared weights or, outside of the space, of the given ones."""
+        """The network with its part of the shared weights or, if it is outside the space, of the given weights."""
         model, supernet = build(spec, seed=seed), self._trained()
         pick = pick_of(supernet.net.space, with_classes(spec, len(self.dataset.classes)))
         source = supernet.source if pick is None else self.member(spec).cpu()

@@ -121,9 +121,7 @@ def _line(prediction: Prediction) -> str:
     help="Images to evaluate on; `mnv2search data --help` lists the layouts.",
 )
 @options.choice("--split", ("train", "val", "test"), default="test", help="Part of the images.")
-@click.option(
-    "--seed", type=click.IntRange(0), help="Seed of splits that are drawn (default: that of the training, or 0)."
-)
+@click.option("--seed", type=click.IntRange(0), help="Seed of random splits (default: that of the training, or 0).")
 @options.void
 @options.normalization
 @options.choice(
@@ -138,7 +136,7 @@ def _line(prediction: Prediction) -> str:
 @options.force
 @options.output
 def evaluate_command(model: Path, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Evaluate WEIGHTS, a .pt or .pt2 file, on images: the metrics of all classes, and what is taken for what.
+    """Evaluate WEIGHTS, a .pt or .pt2 file, on images: metrics, also of each class, and frequent confusions.
 
     \b
     Example:

@@ -14,7 +14,7 @@ from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
 # Published networks have 0.5 to 20 million parameters.
 MIN_BYTES, MAX_BYTES = 1 << 10, 512 << 20
-# Files and subfolders of a folder that are looked at.
+# Maximum number of files, and depth of subfolders, that are searched in a folder.
 MOST_FILES, DEPTH = 1000, 4
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin", ".ckpt", ".npz")
 # Packages whose only content is a weights file.

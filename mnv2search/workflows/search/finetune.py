@@ -66,13 +66,13 @@ LONGEST = "longest"
 def finetune(
     request: Finetuning, *, on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None
 ) -> Finetuned | None:
-    """Train networks in rounds, and the best for the rest of the time.
+    """Train networks in rounds, and then the best of them for the rest of the time.
 
-    In each round all networks take equal numbers of steps, and the better half enters the next, at least one of the
-    space and one obvious network while there are two. Every training begins with the best weights of its network so
-    far, and a training that does not improve them leaves them. Networks for which there is too little time are left
-    out. `on_progress` is called with the name of a network and the progress of its training. Returns None if there is
-    too little time for any training.
+    In each round, all networks take equal numbers of steps, and the better half enters the next round. If this half
+    has two or more networks, at least one of them is of the space and at least one is obvious. Every training begins
+    with the best weights of its network so far; if it does not improve them, they are kept. Networks for which there
+    is too little time are left out. `on_progress` is called with the name of a network and the progress of
+    its training. Returns None if there is too little time for any training.
 
     Raises:
         RecordError: there are no candidates, or the report of an interrupted run cannot be read.
@@ -166,8 +166,8 @@ class _Rounds:
             count = 1
         if left_out := len(self.all) - count:
             self.notes.append(
-                f"{left_out} of {len(self.all)} networks were not trained separately, for lack of time: more --time "
-                "trains more"
+                f"{left_out} of {len(self.all)} networks were not trained separately, for lack of time; give more "
+                "--time to train more"
             )
         return tuple(networks[:count])
 
@@ -193,7 +193,7 @@ class _Rounds:
             )
 
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
-        """Networks, best first: by loss, which varies less between few images than the main metric, but not last."""
+        """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
         return sorted(networks, key=lambda e: _merit(self._best(e), by_loss=not is_last), reverse=True)
 
     def _best(self, evaluation: Evaluation) -> Metrics:
@@ -202,7 +202,7 @@ class _Rounds:
         return best
 
     def _compared(self, networks: Sequence[Evaluation]) -> Compared | None:
-        """The best of the space and the best obvious network after a round; None without one of both."""
+        """The best of the space and the best obvious network after a round; None unless both exist."""
         ranked = self._ranked(networks, is_last=True)
         found = next((e for e in ranked if e.spec.name not in self.obvious), None)
         obvious = next((e for e in ranked if e.spec.name in self.obvious), None)
@@ -275,7 +275,7 @@ class _Rounds:
         return request.evaluator.begin(spec, seed=request.seed)
 
     def _known(self, entrant: _Entrant) -> Metrics | None:
-        """The metrics of the weights that a network has from the search, which are written; None if it has none."""
+        """Write the weights that a network has from the search; returns their metrics, or None if it has none."""
         evaluation, evaluator = entrant.evaluation, self.request.evaluator
         had, spec = evaluation.accuracy, evaluation.spec
         if had is None or evaluator is None:
@@ -304,7 +304,7 @@ class _Rounds:
             seed=seed,
             data=self.request.data.fingerprint,
             device=self.device,
-            precision="float32",  # a trial of speed may end one way for one network and another for the next
+            precision="float32",  # a speed trial may choose another precision for each network
             on_progress=lambda progress: self.on_progress(entrant.name, progress),
             on_note=lambda text: self.notes.append(f"{entrant.name}: {text}"),
             clock=self.request.clock,

@@ -26,8 +26,7 @@ from mnv2search.training.train import time_training
 
 # Networks of the space to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
-# A round in which each network would take fewer steps than the first begins with fewer networks; a training of fewer
-# steps than the second is useless.
+# Minimum steps of each network in a round, below which fewer networks enter; minimum steps of any useful training.
 LEAST_STEPS, FEWEST_STEPS = 12, 8
 # Passes to time this machine before anything else is done, and their largest share of the time.
 TIMED, TIMING_SHARE = 4, 0.05
@@ -86,7 +85,7 @@ def candidates_of(finalists: Sequence[Evaluation], *, count: int = CANDIDATES) -
 
 
 def in_turn(candidates: Sequence[Evaluation], obvious: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """Candidates and obvious networks in turn, so that the first two are one of each."""
+    """Candidates and obvious networks alternately; the first two are one of each kind."""
     pairs = zip_longest(candidates, obvious)
     return tuple(one for pair in pairs for one in pair if one is not None)
 
@@ -105,7 +104,7 @@ class Decoded:
         return self._parts[spec.size]
 
     def affordable(self, networks: Sequence[Evaluation], *, ends: float) -> list[Evaluation]:
-        """Decode for networks, first ones first, until a time of the clock; returns those that have their images."""
+        """Decode images for networks, in order, until the time `ends`; returns the networks with images."""
         for evaluation in networks:
             if not self._parts or self._request.clock() < ends:
                 self.parts(evaluation.spec)
@@ -165,7 +164,7 @@ def rounds_of(count: int) -> int:
 
 
 def halved(networks: Sequence[Evaluation], obvious: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """The better half of networks sorted best first, which keeps a network of both kinds as long as it has two.
+    """The better half of networks sorted best first; if it has two or more, at least one of each kind.
 
     `obvious` holds the networks of the second kind.
     """

@@ -203,7 +203,9 @@ def evaluator_of(options: RunOptions) -> str:
     added = [f"{key}={value}" for key, value in given.items() if value is not None]
     for one in added:
         if "," in one:
-            raise OptionError(f"the path {one.partition('=')[2]!r} holds a comma", hint="rename it, or give a link")
+            raise OptionError(
+                f"the path {one.partition('=')[2]!r} contains a comma", hint="rename it, or give a link"
+            )
     arguments = ",".join([*added, text]).strip(",")
     return f"{name}:{arguments}" if arguments else name
 

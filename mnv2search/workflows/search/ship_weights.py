@@ -19,7 +19,7 @@ def ship_trained(
 ) -> None:
     """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of an earlier front and of all networks but the front and those of `kept` are removed.
+    Weights of all other networks except those of `kept` are removed, including those of an earlier front.
     """
     known = (*result.front, *kept)
     sources = {e.spec: source for e in known if (source := evaluator.weights_file(e.spec)) is not None}

@@ -91,7 +91,7 @@ def train(
     Args:
         spec: a network or a search space, its file or its published name.
         data: images; see `mnv2search data --help`.
-        resume: folder or name of a training to resume with its own settings, in place of `spec`, `data` and options;
+        resume: folder or name of a training to resume with its own settings, instead of `spec`, `data` and options;
             of these, only `accelerator` may be given.
         options: see `TrainOptions`.
         on_note: called with messages about problems in the data and about the folder.

@@ -41,7 +41,7 @@ def evaluate(
         model: a `.pt` or `.pt2` file of ours.
         data: images; see `mnv2search data --help`.
         split: ``train``, ``val`` or ``test``.
-        seed: seed of splits that are drawn; by default that of the training beside the weights, or 0.
+        seed: seed of random splits; by default that of the training beside the weights, or 0.
         void: mask value to ignore.
         normalization: normalization of the images; by default as in training.
         accelerator: ``auto``, ``cpu`` or ``cuda``.

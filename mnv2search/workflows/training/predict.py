@@ -93,7 +93,7 @@ def _least_score(score: float | None, task: AnyTask, learned: Learned, on_note: 
     if score is None and task.has_scores and learned.score is not None:
         on_note(
             f"boxes with a score of at least {learned.score:.2g} are shown, the threshold with the best F1 on the "
-            "validation images; --score takes another"
+            "validation images; --score sets another"
         )
     return next(one for one in (score, learned.score, DEFAULT_SCORE) if one is not None)
 
