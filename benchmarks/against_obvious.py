@@ -177,7 +177,9 @@ def main() -> None:
     parser.add_argument("--weights-spec", help="the network that published weights belong to")
     parser.add_argument("--device", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--keep", type=Path, required=True, help="keep what is done here, and go on from it")
+    parser.add_argument(
+        "--keep", type=Path, required=True, help="folder of the results, from which the benchmark resumes"
+    )
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -194,7 +194,7 @@ def compiled_notes(compiled: Compiled) -> Iterator[str]:
 
 
 def random_weights_lines(compiled: Compiled) -> Iterator[str]:
-    """A warning if written files hold random weights; a .py file holds none."""
+    """A warning if written files contain random weights; a .py file contains none."""
     files = [report.path.name for report in compiled.exports if report.path.suffix != ".py"]
     if compiled.weights is None and files:
         holds = "hold" if files[1:] else "holds"

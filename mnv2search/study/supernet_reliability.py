@@ -85,7 +85,7 @@ def order_notes(known: Mapping[Pick, Evaluation], describe: Describe, *, cards: 
         return (f"{len(values)} networks with an accuracy are too few, or too similar, to rate their order",)
     text = (
         "noise of the inherited accuracies: a model of the other networks predicts their order with a rank "
-        f"correlation of {found:.2f} (agreement with separate trainings is another matter)"
+        f"correlation of {found:.2f} (not the agreement with separate trainings)"
     )
     weak = f"; below {LEAST_CORRELATION:g}, so their order is weak evidence" if found < LEAST_CORRELATION else ""
     return (text + weak,)
