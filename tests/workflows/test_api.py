@@ -47,6 +47,27 @@ def test_no_option_of_run_is_renamed() -> None:
     assert {text for one in run_command.params for text in (*one.opts, *one.secondary_opts)} == OPTIONS
 
 
+@pytest.mark.parametrize(
+    ("given", "finetunes"),
+    [
+        ({"time": "1m"}, True),
+        ({"trials": 20}, False),
+        ({"time": "1m", "finetune": False}, False),
+        ({"time": "14m", "accuracy": "train"}, False),
+        ({"time": "15m", "accuracy": "train"}, True),
+        ({"time": "1h", "space": "ssdlite"}, True),
+        ({"time": "5m", "space": "ssdlite"}, False),
+        ({"time": "5m", "space": "ssdlite", "finetune": True}, True),
+    ],
+    ids=str,
+)
+def test_a_search_on_data_ends_with_separate_trainings_if_there_is_time(
+    given: RunOptions, finetunes: bool, tmp_path: Path
+) -> None:
+    found = request_of({"latency_ms": 5.0, "data": tmp_path, **given})
+    assert found.finetunes == finetunes
+
+
 def parameter_name(one: click.Parameter) -> str:
     """The parameter of a function for an argument or an option: its longest name in snake case."""
     text = max(one.opts, key=len).removeprefix("--").replace("-", "_")

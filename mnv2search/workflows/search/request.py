@@ -26,6 +26,8 @@ AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
 # Options allowed with `resume`; all others are in the folder's manifest.
+# Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
+LEAST_S_TO_FINETUNE = 900.0
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
@@ -159,15 +161,18 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         name=options.get("name"),
         command=command,
         force=options["force"],
-        finetunes=_is_trained(evaluator) and time_s is not None if finetune is None else finetune,
+        finetunes=_is_finetuned(evaluator, time_s) if finetune is None else finetune,
         confirms=options.get("confirm") is not False,
         round_to=_round_to(options.get("round_to")),
         notes=notes,
     )
 
 
-def _is_trained(evaluator: str) -> bool:
-    return evaluator.partition(":")[0] in WITH_WEIGHTS
+def _is_finetuned(evaluator: str, time_s: float | None) -> bool:
+    """Whether the best networks are trained further by default: a short search needs all time for its candidates."""
+    name = evaluator.partition(":")[0]
+    least_s = 0.0 if name == "supernet" else LEAST_S_TO_FINETUNE
+    return name in WITH_WEIGHTS and time_s is not None and time_s >= least_s
 
 
 def _with_weights(options: RunOptions, evaluator: str) -> tuple[str, tuple[str, ...]]:
