@@ -200,7 +200,7 @@ def agreement_lines(found: Finetuned) -> Iterator[str]:
 
 
 def compared_text(found: Finetuned) -> str:
-    """The gain of the best network of the search over the best obvious one after trainings of equal time.
+    """The gain of the best network of the search over the best obvious one after equal trainings.
 
     The two accuracies count as independent, which makes the interval too wide for the same images.
     """
@@ -209,10 +209,7 @@ def compared_text(found: Finetuned) -> str:
         return "not compared with an obvious network trained alike: there was too little time; give more --time"
     gain = difference_of(compared.found_held_out.main, compared.obvious_held_out.main)
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    after = (
-        f"after {compared.seconds:.0f} s of training each ({compared.found_steps:,} and {compared.obvious_steps:,} "
-        f"steps), on {compared.found_held_out.count:,} held-out images"
-    )
+    after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
     if found.networks[found.best].spec.name in found.obvious:
         other = f"the gain of its best network, {compared.found}, is {points} {after}"
         return f"the search found nothing better than {compared.obvious}: {other}"

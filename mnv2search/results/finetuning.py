@@ -24,22 +24,20 @@ MAX_BYTES = 1 << 24
 BEST = "best.pt"
 # Minimum number of networks for a correlation.
 FEWEST_TO_AGREE = 5
-# Fields of a comparison that a report stores unchanged.
-COMPARED = ("seconds", "found", "found_steps", "obvious", "obvious_steps")
 # Recipe of trainings with many epochs.
 LONG_RECIPE = "modern"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """One round of trainings of equal duration, after which fewer networks are trained further.
+    """One round of trainings with equal numbers of steps, after which fewer networks are trained further.
 
     Attributes:
-        time_s: wall time of each training in this round.
+        steps: number of steps of each training in this round.
         networks: names of the networks.
     """
 
-    time_s: Annotated[float, Meta(gt=0)]
+    steps: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     networks: tuple[str, ...]
 
 
@@ -48,20 +46,16 @@ class Compared:
     """The best network of the space and the best obvious one, after equal trainings.
 
     Attributes:
-        seconds: wall time that each of the two was trained for.
+        steps: number of steps of each of the two so far.
         found: name of the network of the space.
-        found_steps: number of its steps so far.
         obvious: name of the obvious network.
-        obvious_steps: number of its steps so far.
         found_held_out: validation metrics of the network of the space.
         obvious_held_out: validation metrics of the obvious network.
     """
 
-    seconds: float
+    steps: int
     found: str
-    found_steps: int
     obvious: str
-    obvious_steps: int
     found_held_out: Metrics
     obvious_held_out: Metrics
 
@@ -191,7 +185,9 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
 
 def _compared_json(compared: Compared) -> dict[str, object]:
     return {
-        **{name: getattr(compared, name) for name in COMPARED},
+        "steps": compared.steps,
+        "found": compared.found,
+        "obvious": compared.obvious,
         "found_held_out": _metrics_json(compared.found_held_out),
         "obvious_held_out": _metrics_json(compared.obvious_held_out),
     }
@@ -237,11 +233,9 @@ class _Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    seconds: Annotated[float, Meta(ge=0)]
+    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
     found: str
-    found_steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
     obvious: str
-    obvious_steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
     found_held_out: dict[str, object]
     obvious_held_out: dict[str, object]
 
@@ -323,7 +317,9 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
 
 def _compared(compared: _Compared, metric: str) -> Compared:
     return Compared(
-        **{name: getattr(compared, name) for name in COMPARED},
+        steps=compared.steps,
+        found=compared.found,
+        obvious=compared.obvious,
         found_held_out=_metrics(compared.found_held_out, metric),
         obvious_held_out=_metrics(compared.obvious_held_out, metric),
     )

@@ -77,15 +77,16 @@ def test_the_best_are_trained_on_and_the_best_of_them_is_shipped(outcome: Outcom
     }
 
 
-def test_all_are_trained_for_the_same_time_in_a_round(outcome: Outcome) -> None:
+def test_all_take_as_many_steps_in_a_round_unless_they_say_otherwise(outcome: Outcome) -> None:
     found = outcome.finetuned
     assert found is not None
     (rung, *_) = json.loads((outcome.folder / FINETUNE / "finetune.json").read_text())["rungs"]
-    times_s = {
-        torch.load(outcome.folder / FINETUNE / name / "round-1" / "last.ckpt", weights_only=True)["time_s"]
+    steps = [
+        torch.load(outcome.folder / FINETUNE / name / "round-1" / "last.ckpt", weights_only=True)["step"]
         for name in rung["networks"]
-    }
-    assert times_s == {rung["time_s"]}
+    ]
+    short = [note for note in found.notes if "ended after" in note]
+    assert sum(one != rung["steps"] for one in steps) <= len(short)
     assert found.images == 8 * found.steps[found.best]
 
 

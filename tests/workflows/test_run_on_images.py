@@ -193,11 +193,11 @@ def test_the_obvious_network_is_trained_alike_and_compared(finetuned: Outcome) -
     assert found.compared is not None
     assert found.compared.obvious in found.obvious
     assert found.compared.obvious.startswith("mobilenet_v2_")
-    assert max(found.compared.found_steps, found.compared.obvious_steps) <= max(found.steps)
+    assert found.compared.steps <= max(found.steps)
     _, said, *_ = finetuned_lines(found, folder=finetuned.folder)
     assert found.compared.obvious in said
     assert "points [" in said
-    assert "s of training each" in said
+    assert "steps each" in said
 
 
 def test_trained_weights_stand_beside_their_specs(finetuned: Outcome) -> None:
@@ -423,18 +423,17 @@ def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     assert recall_finetuned(tmp_path, [perfect]) == found
 
 
-def test_a_round_that_was_begun_keeps_its_time_and_networks(
+def test_a_round_ends_where_its_time_does(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
-    first, second, *_ = candidates_of(outcome.result.finalists)
-    begun = {"recipe": "short", "rungs": [{"time_s": 1e-6, "networks": [first.spec.name, second.spec.name]}]}
+    monkeypatch.setattr(finetuning, "PATIENCE", 1e-6)
+    some = candidates_of(outcome.result.finalists)[:2]
+    begun = {"recipe": "short", "rungs": [{"steps": 500, "networks": [e.spec.name for e in some]}]}
     (tmp_path / "finetune.json").write_text(json.dumps(begun), encoding="utf-8")
-    found = finetuned_of([first], images, obvious=[second], folder=tmp_path, time_s=0.0)
+    found = finetuned_of(some[:1], images, obvious=some[1:], folder=tmp_path, time_s=0.0)
     assert found is not None
-    assert found.notes[0].startswith(f"{first.spec.name}: 2 steps and an evaluation take")
-    assert found.compared is not None
-    assert (found.compared.found_steps, found.compared.obvious_steps) == (2, 2)
+    assert found.notes[0] == f"{some[0].spec.name}: ended after 2 of 500 steps, as the time was over"
 
 
 def test_a_search_that_took_all_the_time_trains_none_and_says_so(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import write_text
+from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
@@ -54,6 +55,8 @@ from mnv2search.workflows.search.finetune_plan import (
 SPARE_SHARE = 0.05
 # Every training gets this much time, however little is left.
 LEAST_S = 1.0
+# A training of a round ends if it takes this many times its expected time.
+PATIENCE = 2.0
 # Recipe of trainings shorter than this many epochs; longer ones use `LONG_RECIPE`.
 SHORT_RECIPE, LONG_EPOCHS = "short", 20
 # Folder of the longest training.
@@ -65,12 +68,11 @@ def finetune(
 ) -> Finetuned | None:
     """Train networks in rounds, and then the best of them for the rest of the time.
 
-    In each round, all networks are trained for equal wall times, so that one that trains fast takes more steps, and
-    the better half enters the next round. If this half has two or more networks, at least one of them is of the space
-    and at least one is obvious. Every training begins with the best weights of its network so far; if it does not
-    improve them, they are kept. Networks for which there is too little time are left out. `on_progress` is called
-    with the name of a network and the progress of its training. Returns None if there is too little time for any
-    training.
+    In each round, all networks take equal numbers of steps, and the better half enters the next round. If this half
+    has two or more networks, at least one of them is of the space and at least one is obvious. Every training begins
+    with the best weights of its network so far; if it does not improve them, they are kept. Networks for which there
+    is too little time are left out. `on_progress` is called with the name of a network and the progress of
+    its training. Returns None if there is too little time for any training.
 
     Raises:
         RecordError: there are no candidates, or the report of an interrupted run cannot be read.
@@ -96,7 +98,6 @@ class _Entrant:
     Attributes:
         best: metrics of its best weights so far; None if it has none.
         is_kept: whether its best weights are those of the search.
-        seconds: wall time of its trainings so far.
         after: metrics after each of its trainings; None before the first.
     """
 
@@ -104,7 +105,6 @@ class _Entrant:
     best: Metrics | None = None
     is_kept: bool = False
     steps: int = 0
-    seconds: float = 0.0
     after: list[Metrics] | None = None
 
     @property
@@ -160,8 +160,7 @@ class _Rounds:
         """As many networks as can each take enough steps in the first round; one if not even two can."""
         for count in range(len(networks), 1, -1):
             least = LEAST_STEPS if count > 2 else FEWEST_STEPS
-            time_s = self._round_s(networks[:count], rounds_of(count))
-            if all(steps_within(e, self.speed, time_s=time_s) >= least for e in networks[:count]):
+            if self._steps(networks[:count], rounds_of(count)) >= least:
                 break
         else:
             count = 1
@@ -172,20 +171,26 @@ class _Rounds:
             )
         return tuple(networks[:count])
 
-    def _round_s(self, networks: Sequence[Evaluation], rounds: int) -> float:
-        """Time of each training in the next of the remaining rounds, which share the time equally."""
+    def _steps(self, networks: Sequence[Evaluation], rounds: int) -> int:
+        """Steps of each network in the next of the remaining rounds, which share the time equally."""
         left_s = max(0.0, self.rounds_end - self.request.clock())
-        return left_s / rounds / len(networks)
+        return steps_within(networks, self.speed, time_s=left_s / rounds)
 
     def _round(self, number: int, networks: Sequence[Evaluation]) -> None:
         if number == len(self.rungs):
-            time_s = max(LEAST_S, self._round_s(networks, rounds_of(len(networks))))
-            self.rungs.append(Rung(time_s=time_s, networks=tuple(e.spec.name for e in networks)))
+            steps = self._steps(networks, rounds_of(len(networks)))
+            self.rungs.append(Rung(steps=steps, networks=tuple(e.spec.name for e in networks)))
             self._write()
-        time_s = self.rungs[number].time_s
-        for entrant in (self.all[e.spec.name] for e in networks):
+        steps = self.rungs[number].steps
+        for evaluation in networks:
+            entrant = self.all[evaluation.spec.name]
+            expected_s = self.speed.training_s(cost_of(evaluation.spec).madds, steps=steps, evaluations=1)
             job = self._job(entrant, f"round-{number + 1}", seed=self.request.seed + number)
-            self._trained(entrant, replace(job, time_s=time_s, limit_s=time_s, evaluations=1))
+            job = replace(job, steps=steps, limit_s=max(LEAST_S, PATIENCE * expected_s), evaluations=1)
+            done = self._trained(entrant, job)
+            self.speed.took(
+                max(done.seconds, 1e-9), madds=cost_of(evaluation.spec).madds, steps=done.steps, evaluations=1
+            )
 
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
         """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
@@ -204,11 +209,9 @@ class _Rounds:
         if found is None or obvious is None:
             return None
         return Compared(
-            seconds=self.all[found.spec.name].seconds,
+            steps=self.all[found.spec.name].steps,
             found=found.spec.name,
-            found_steps=self.all[found.spec.name].steps,
             obvious=obvious.spec.name,
-            obvious_steps=self.all[obvious.spec.name].steps,
             found_held_out=self._best(found),
             obvious_held_out=self._best(obvious),
         )
@@ -240,9 +243,7 @@ class _Rounds:
         if self.report.longest == LONG_RECIPE:
             return load_recipe(LONG_RECIPE)
         left_s = max(0.0, self.ends - self.request.clock())
-        steps = steps_within(entrant.evaluation, self.speed, time_s=left_s)
-        if entrant.seconds:
-            steps = int(left_s * entrant.steps / entrant.seconds)
+        steps = steps_within([entrant.evaluation], self.speed, time_s=left_s)
         if not self.rungs and not self.report.longest and steps < FEWEST_STEPS:
             return None
         is_free = self.request.recipe is None and self._searched_recipe() is None and not self.report.longest
@@ -258,8 +259,9 @@ class _Rounds:
         train_part, val = parts.examples["train"], parts.examples["val"]
         model = read_network(own / BEST) if (own / BEST).exists() and entrant.best else self._initial(spec)
         done = train(model, request.task, train_part, val, parts.recipe, job, classes=request.data.classes)
+        if job.steps is not None and done.steps < job.steps:
+            self.notes.append(f"{spec.name}: ended after {done.steps} of {job.steps} steps, as the time was over")
         entrant.steps += done.steps
-        entrant.seconds += done.seconds
         if entrant.best is None or _merit(done.best) >= _merit(entrant.best):
             entrant.best, entrant.is_kept = done.best, False
             write_whole(own / BEST, (job.folder / BEST).read_bytes())

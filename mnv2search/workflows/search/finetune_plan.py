@@ -147,11 +147,11 @@ def speed_of(request: Finetuning, networks: Sequence[Evaluation], decoded: Decod
     return Speed(timed)
 
 
-def steps_within(network: Evaluation, speed: Speed, *, time_s: float) -> int:
-    """Steps that a network can take within a time, with an evaluation at the end; at least 1."""
-    madds = cost_of(network.spec).madds
-    last_s = speed.training_s(madds, steps=0, evaluations=1)
-    return max(1, int((time_s - last_s) / speed.training_s(madds, steps=1, evaluations=0)))
+def steps_within(networks: Sequence[Evaluation], speed: Speed, *, time_s: float) -> int:
+    """Steps that each network can take within a time for all of them, with an evaluation at the end; at least 1."""
+    madds = [cost_of(e.spec).madds for e in networks]
+    last_s = sum(speed.training_s(one, steps=0, evaluations=1) for one in madds)
+    return max(1, int((time_s - last_s) / sum(speed.training_s(one, steps=1, evaluations=0) for one in madds)))
 
 
 def rounds_of(count: int) -> int:

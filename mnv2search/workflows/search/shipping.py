@@ -25,7 +25,7 @@ FINETUNE = "finetune"
 BEFORE = "finetune.before"
 # Shares of the time of a run for fine-tuning and, within them, for the longest training. The latter is shorter after
 # a search that trains networks separately, since the best network is already trained.
-FINETUNE_SHARES: dict[Method, tuple[float, float]] = {"shared weights": (0.85, 0.7), "training": (0.55, 0.4)}
+FINETUNE_SHARES: dict[Method, tuple[float, float]] = {"shared weights": (0.75, 0.52), "training": (0.55, 0.4)}
 # Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
