@@ -259,7 +259,7 @@ class _Adapter(Evaluator):
         return self._found.evaluate(spec, seed=seed, report=report)
 
 
-_HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "given", "keep_weights", "weights_file")
+_HOOKS = ("check_space", "lower_bounds", "prepare", "fit", "expected_s", "keep_weights", "weights_file")
 
 
 def changed_options(**options: tuple[str, str]) -> str:

@@ -206,7 +206,7 @@ def compared_text(found: Finetuned) -> str:
     """
     compared = found.compared
     if compared is None:
-        return "not compared with an obvious network trained alike: there was too little time; give more --time"
+        return f"not compared with an obvious network: {found.uncompared or 'there was too little time'}"
     gain = difference_of(compared.found_held_out.main, compared.obvious_held_out.main)
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
@@ -227,7 +227,7 @@ def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluatio
     yield f"  {compared_text(found)}"
     yield (
         f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
-        f"{found.test.count:,} test images, which played no part before (90 % interval)"
+        f"{found.test.count:,} test images, which chose neither networks nor weights (90 % interval)"
         f"{trivial_text(found.test)}"
     )
     if details := summary_of(found.test):

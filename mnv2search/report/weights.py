@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.model.weights.published import PIP
+from mnv2search.model.weights.catalog_weights import PIP
+from mnv2search.model.weights.places import OURS
 from mnv2search.report.rows import Column, Rows, counted, rows_of
 
 if TYPE_CHECKING:
-    from mnv2search.model.weights.published import FoundWeights, PublishedWeights
+    from mnv2search.model.weights.catalog_weights import FoundWeights, PublishedWeights
 
 SHOWN = 5
 
@@ -68,11 +69,11 @@ def one_json(one: PublishedWeights, path: Path) -> dict[str, object]:
         "found_in": one.file.place,
         "file": str(path),
         "size_bytes": path.stat().st_size,
-        "needs_from_spec": path.suffix not in (".pt", ".pt2"),
+        "needs_from_spec": path.suffix not in OURS,
     }
 
 
 def got_line(one: PublishedWeights, path: Path) -> str:
     """The weights that were fetched, and how to begin with them."""
-    spec = "" if path.suffix in (".pt", ".pt2") else f" --from-spec {one.spec.name}"
+    spec = "" if path.suffix in OURS else f" --from-spec {one.spec.name}"
     return f"{one.name}: weights of {one.spec.name}; to begin with them: --from {path}{spec}"

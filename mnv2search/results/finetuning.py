@@ -20,6 +20,8 @@ from mnv2search.tasks.metrics import Z_90, Metrics, metrics_of_record, record_of
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
 REPORT = "finetune.json"
+# Folders of the trainings of a run, and of those of an extended run before longer ones have ended.
+FINETUNE, BEFORE = "finetune", "finetune.before"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"
 # Minimum number of networks for a correlation.
@@ -113,6 +115,7 @@ class Finetuned:
         obvious: names of the networks that were trained for comparison: the best of the MobileNetV2 grid near the
             budget and, with given weights, the network that they belong to.
         compared: the last comparison of the search with an obvious network; None if there was none.
+        uncompared: reason why there was no comparison; otherwise empty.
         agreement: correlation of the accuracies of the search with those after the first round; None if too few
             networks have both.
     """
@@ -129,6 +132,7 @@ class Finetuned:
     kept: tuple[str, ...] = ()
     obvious: tuple[str, ...] = ()
     compared: Compared | None = None
+    uncompared: str = ""
     agreement: Agreement | None = None
 
     @property
@@ -143,6 +147,11 @@ class Finetuned:
     def kind(self, network: Evaluation) -> Kind:
         """Kind of a network's accuracy: inherited if the network kept its weights, otherwise trained."""
         return "inherited" if network.spec.name in self.kept else "trained"
+
+    @property
+    def best_value(self) -> float:
+        """The main metric of the network to ship on the validation images, which chose it."""
+        return self.held_out[self.best].main.value
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
@@ -173,6 +182,7 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
             for e, metrics, steps in zip(finetuned.networks, finetuned.held_out, finetuned.steps, strict=True)
         ],
         "agreement": None if finetuned.agreement is None else asdict(finetuned.agreement),
+        "uncompared": finetuned.uncompared,
         "compared": None if finetuned.compared is None else _compared_json(finetuned.compared),
         "front": [e.spec.name for e in finetuned.front],
         "best": finetuned.networks[finetuned.best].spec.name,
@@ -256,6 +266,7 @@ class FinetuneReport:
     rungs: tuple[Rung, ...] = ()
     longest: str = ""
     compared: _Compared | None = None
+    uncompared: str = ""
     agreement: Agreement | None = None
     images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
     metric: str = "top1"
@@ -309,10 +320,17 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
             obvious=tuple(network.name for network in report.networks if network.obvious),
             compared=None if compared is None else _compared(compared, report.metric),
+            uncompared=report.uncompared,
             agreement=report.agreement,
         )
     except ValueError as error:
         raise RecordError(f"{folder / REPORT} cannot be read: {error}", hint="remove it to train again") from error
+
+
+def finetuned_of_run(folder: Path, result: SearchResult) -> Finetuned | None:
+    """The results of the trainings of a run or, while an extended run trains for longer, of those before."""
+    known = measured_of(result)
+    return recall_finetuned(folder / FINETUNE, known) or recall_finetuned(folder / BEFORE, known)
 
 
 def _compared(compared: _Compared, metric: str) -> Compared:

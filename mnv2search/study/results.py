@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front
@@ -18,11 +18,11 @@ FINALISTS = 14
 SLOTS, OF_SLOT = 5, 2
 
 
-def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) -> SearchResult:
+def result_of(items: Iterable[Evaluated], *, grid: Collection[ModelSpec] = (), elapsed_s: float) -> SearchResult:
     """The result of evaluations in order; a later evaluation of a network replaces an earlier one.
 
     The front consists only of networks of the last side-by-side measurement. A run that is resumed and interrupted
-    keeps its earlier front. `grid` is the number of networks of the whole MobileNetV2 grid, if known.
+    keeps its earlier front. `grid` is the whole MobileNetV2 grid, if known.
     """
     space, final, baseline, beside = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
@@ -41,7 +41,8 @@ def result_of(items: Iterable[Evaluated], *, grid: int = 0, elapsed_s: float) ->
         trials=len(space),
         elapsed_s=elapsed_s,
         stopped=sum(e.is_stopped for e in space.values()),
-        has_whole_baseline=len(baseline) >= grid,
+        given=sum(spec not in grid for spec in baseline) if grid else 0,
+        has_whole_baseline=baseline.keys() >= set(grid),
     )
 
 

@@ -133,7 +133,7 @@ class SearchState:
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""
         return replace(
-            result_of(self.items, grid=len(self.grid), elapsed_s=self.deadline.elapsed_s),
+            result_of(self.items, grid=self.grid, elapsed_s=self.deadline.elapsed_s),
             predicted=self._predicted,
             sampler_cpu_s=self.sampler_cpu_s,
             predictor_error=self.latency.predictor.error,

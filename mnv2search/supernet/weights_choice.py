@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mnv2search.errors import OptionError, UnknownNameError, WeightsError
-from mnv2search.model.weights.published import PublishedWeights, nothing_found, published_weights
+from mnv2search.model.weights.catalog_weights import PublishedWeights, nothing_found, published_weights
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError, WeightsError
+from mnv2search.model.weights.places import OURS
 from mnv2search.results.exports import Compiled, Judged
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.options import SAVED, chosen_spec, path_of, paths_of
+from mnv2search.workflows.options import chosen_spec, path_of, paths_of
 from mnv2search.workflows.weights import is_file_name
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def compile(
         seed=seed,
     )
     _check_files(files)
-    own = Path(spec) if str(spec).endswith(SAVED) and isinstance(spec, str | Path) else None
+    own = Path(spec) if isinstance(spec, str | Path) and str(spec).endswith(OURS) else None
     if own and (weights is not None or first or any((pick, width, resolution))):
         raise OptionError(f"{spec} holds its own spec and weights", hint="leave out options that change them")
     network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)

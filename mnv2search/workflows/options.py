@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mnv2search.errors import OptionError
+from mnv2search.model.weights.places import OURS
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import changed
@@ -18,7 +19,6 @@ from mnv2search.spec.yaml.codec import load
 
 F = TypeVar("F", bound=Callable[..., object])
 # Suffixes of files that contain a spec and its weights.
-SAVED = (".pt", ".pt2")
 
 
 def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
@@ -86,13 +86,16 @@ def chosen_spec(
 
 
 def saved_spec(name: str) -> ModelSpec | None:
-    """The spec in a `.pt` or `.pt2` file of ours; None for other names and for missing files.
+    """The spec in a `.pt` or `.pt2` file of ours; None for other names.
 
     Raises:
+        OptionError: there is no such file.
         WeightsError: the file was not written by mnv2search.
     """
-    if not name.endswith(SAVED) or not Path(name).exists():
+    if not name.endswith(OURS):
         return None
+    if not Path(name).exists():
+        raise OptionError(f"there is no file {name}", hint="check the path")
     from mnv2search.model.weights.network_file import read_spec  # late: only such a file needs torch
 
     return read_spec(Path(name))

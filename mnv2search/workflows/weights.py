@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnv2search.errors import OptionError, WeightsError, check_package
+from mnv2search.model.weights.catalog_weights import (
+    PIP,
+    FoundWeights,
+    PublishedWeights,
+    identified,
+    published_weights,
+)
 from mnv2search.model.weights.places import SUFFIXES, WeightsFile, weights_files
-from mnv2search.model.weights.published import PIP, FoundWeights, PublishedWeights, identified, published_weights
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 
@@ -70,7 +76,7 @@ def get_weights(
 
 def _downloaded(name: str) -> WeightsFile:
     """The file of a model on the Hugging Face hub, from its cache or from the network."""
-    check_package("huggingface_hub", feature="weights of the Hugging Face hub", extra="hub")
+    check_package("huggingface_hub", feature="downloading weights from the Hugging Face hub", extra="hub")
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

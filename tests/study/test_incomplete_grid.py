@@ -14,6 +14,7 @@ from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.report.search.run import run_json, run_rows, ship_lines
 from mnv2search.spec.yaml.codec import load_space, load_spec
+from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.latency_model import FEW
 from mnv2search.study.results import result_of
 from mnv2search.study.types import NEAR, Evaluated, SearchResult, Settings
@@ -36,7 +37,9 @@ def result(*, measured: tuple[str, ...], grid: int = 30, final: tuple[str, ...] 
     """The result of a run that ships the first of `final`, with some networks of the grid."""
     baseline = [Evaluated(trial=-1, stage="baseline", pick=(), evaluation=evaluated(name)) for name in measured]
     front = [Evaluated(trial=-1, stage="final", pick=(), evaluation=evaluated(name)) for name in final]
-    return result_of([*baseline, *front], grid=grid, elapsed_s=1.0)
+    known = [item.evaluation.spec for item in baseline]
+    others = [spec for spec in baseline_grid(load_space("mnv2")) if spec not in known]
+    return result_of([*baseline, *front], grid=[*known, *others[: grid - len(known)]], elapsed_s=1.0)
 
 
 def gains(found: SearchResult) -> list[bool]:

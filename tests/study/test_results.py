@@ -112,3 +112,12 @@ def test_finalists_of_the_region_hold_the_best_of_every_latency(measured: list[E
 def test_finalists_are_no_more_than_can_be_measured(measured: list[Evaluation]) -> None:
     known = [at(measured, 36 + i, 0.3 + 0.001 * i) for i in range(60)]
     assert len(finalists_of(known, budget_ms=100.0, of_region=True)) == 14
+
+
+def test_a_grid_is_whole_only_with_all_of_its_networks(measured: list[Evaluation]) -> None:
+    items = [Evaluated(trial=-1, stage="baseline", pick=(), evaluation=e) for e in measured]
+    grid = [measured[0].spec, load_spec("mobilenet_v2_1.4_224")]
+    found = result_of(items, grid=grid, elapsed_s=0.0)
+    assert not found.has_whole_baseline
+    assert found.given == 2
+    assert result_of(items, grid=grid[:1], elapsed_s=0.0).has_whole_baseline

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mnv2search.errors import Mnv2SearchError
+from mnv2search.model.weights.catalog_weights import FoundWeights, PublishedWeights
 from mnv2search.model.weights.places import WeightsFile
-from mnv2search.model.weights.published import FoundWeights, PublishedWeights
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
 from mnv2search.spec.yaml.codec import load_space, load_spec

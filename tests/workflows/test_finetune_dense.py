@@ -18,7 +18,7 @@ from mnv2search.errors import EvaluatorError, OptionError, RecordError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.training import finetuned_lines, finetuned_rows
-from mnv2search.results.finetuning import Finetuned, finetuned_json, measured_of, recall_finetuned
+from mnv2search.results.finetuning import FINETUNE, Finetuned, finetuned_json, measured_of, recall_finetuned
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.workflows.search import shipping as best
@@ -26,7 +26,6 @@ from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
-from mnv2search.workflows.search.shipping import FINETUNE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

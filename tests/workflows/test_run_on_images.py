@@ -28,7 +28,7 @@ from mnv2search.model.weights.network_file import Learned, read_learned, read_ne
 from mnv2search.report.rows import accuracy_phrase
 from mnv2search.report.search.run import run_rows, ship_lines
 from mnv2search.report.training import finetuned_lines, finetuned_rows
-from mnv2search.results.finetuning import Finetuned, recall_finetuned
+from mnv2search.results.finetuning import BEFORE, Finetuned, finetuned_of_run, recall_finetuned
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
@@ -36,11 +36,15 @@ from mnv2search.study.deadline import Deadline
 from mnv2search.study.results import front_of, median_ms_of, slots_of
 from mnv2search.study.types import Progress, Settings
 from mnv2search.tasks.classification import Classification
+from mnv2search.tasks.metrics import share
 from mnv2search.training.checkpoint import write_network
+from mnv2search.training.good_state import DivergedError
+from mnv2search.training.train import train as train_network
 from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import shipping as module
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, best_of, candidates_of
+from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
@@ -369,7 +373,49 @@ def test_where_time_is_short_fewer_networks_are_trained(
     assert len(found.networks) < len(candidates)
     left_out = len(candidates) - len(found.networks)
     assert f"{left_out} of {len(candidates)} networks were not trained separately, for lack of time" in found.notes[0]
-    assert "not compared with an obvious network" in "".join(finetuned_lines(found, folder=tmp_path))
+    assert found.uncompared == "none of the MobileNetV2 grid is within the budget"
+    assert f"not compared with an obvious network: {found.uncompared}" in "".join(
+        finetuned_lines(found, folder=tmp_path)
+    )
+
+
+def test_too_little_time_for_a_comparison_is_told_with_the_time_it_takes(
+    outcome: Outcome, images: Dataset, tmp_path: Path
+) -> None:
+    some = candidates_of(outcome.result.finalists)
+    request = {"obvious": some[1:2], "folder": tmp_path, "time_s": 2.0, "best_s": 1.8, "clock": CountingClock(0.01)}
+    found = finetuned_of(some[:1], images, **request)
+    assert found is not None
+    assert found.compared is None
+    assert "8 training steps of each take about" in found.uncompared
+    assert recall_finetuned(tmp_path, outcome.result.finalists) == found
+
+
+def test_a_network_that_diverges_is_left_out_and_the_others_go_on(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
+    first, second, third, *_ = candidates_of(outcome.result.finalists)
+    real, broken = train_network, {first.spec.name}
+
+    def train(model: MobileNet, *words: Any, **options: Any) -> Any:
+        fail = {True: DivergedError("the loss of step 1 is not finite")}.get(model.spec.name in broken)
+        return real(model, *words, **options) if fail is None else _raise(fail)
+
+    monkeypatch.setattr(finetuning, "train", train)
+    usual: dict[str, Any] = {"obvious": [second, third], "time_s": 1.5, "best_s": 0.5}
+    found = finetuned_of([first], images, folder=tmp_path / "one", clock=CountingClock(0.02), **usual)
+    assert found is not None
+    assert first.spec.name not in {e.spec.name for e in found.networks}
+    assert f"{first.spec.name} is left out: the loss of step 1 is not finite" in found.notes
+    broken |= {second.spec.name, third.spec.name}
+    with pytest.raises(DivergedError):
+        finetuned_of([first], images, folder=tmp_path / "all", clock=CountingClock(0.02), **usual)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def test_what_would_see_next_to_no_images_is_not_trained(outcome: Outcome, images: Dataset, tmp_path: Path) -> None:
@@ -510,12 +556,57 @@ def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones
     monkeypatch.setattr(module, "LEAST_SHARE", 9.0)
     longer = ran(replace(request, settings=Settings(trials=16, time_s=first.manifest.elapsed_s + 20.0)))
     assert any("no network was trained separately" in note for note in longer.notes)
-    assert not (first.folder / module.BEFORE).exists()
+    assert not (first.folder / BEFORE).exists()
     assert longer.finetuned is not None
     assert longer.finetuned.held_out == first.finetuned.held_out
     shipped = load_spec(str(first.folder / "ship.yaml"))
     assert shipped == read_network(first.folder / "ship.pt").spec
     assert shipped.name == longer.finetuned.networks[longer.finetuned.best].spec.name
+
+
+def test_a_longer_run_ships_what_it_shipped_before_until_a_longer_training_is_better(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ran(short_request(tmp_path, pictures))
+    assert first.finetuned is not None
+    ship, folder = load_spec(str(first.folder / "ship.yaml")), first.folder
+    weights = (folder / "ship.pt").read_bytes()
+    longer = replace(
+        short_request(tmp_path, pictures), settings=Settings(trials=16, time_s=first.manifest.elapsed_s + 15.0)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("mnv2search.workflows.search.finetune.finetune", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ran(longer)
+    assert load_spec(str(folder / "ship.yaml")) == ship
+    assert (folder / "ship.pt").read_bytes() == weights
+    _, result = recall(folder)
+    recalled = finetuned_of_run(folder, result)
+    assert recalled is not None
+    assert recalled.networks[recalled.best].spec == ship
+    assert recalled.held_out == first.finetuned.held_out
+    assert recalled.weights.read_bytes() == weights
+    worse = replace(first.finetuned.held_out[0], main=share("top1", 0.0, 10))
+    with monkeypatch.context() as patch:
+        real = finetuning.finetune
+
+        def none_better(request: Finetuning, **options: Any) -> Finetuned | None:
+            found = real(request, **options)
+            assert found is not None
+            return replace(found, held_out=(worse,) * len(found.held_out))
+
+        patch.setattr("mnv2search.workflows.search.finetune.finetune", none_better)
+        kept = ran(longer)
+    assert any("the earlier ones are kept" in note for note in kept.notes)
+    assert kept.finetuned is not None
+    assert kept.finetuned.held_out == first.finetuned.held_out
+    assert load_spec(str(folder / "ship.yaml")) == ship
+    assert (folder / "ship.pt").read_bytes() == weights
+    assert not (folder / BEFORE).exists()
+
+
+def _interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_is_left_is_told_to_the_end_of_all(tmp_path: Path, pictures: Path) -> None:

@@ -12,8 +12,8 @@ from pictures import draw_pictures
 from published_files import NETWORK, only_places, save_state, torch_cache
 
 from mnv2search.errors import Mnv2SearchError
+from mnv2search.model.weights.catalog_weights import PIP
 from mnv2search.model.weights.network_file import read_network
-from mnv2search.model.weights.published import PIP
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.workflows.search.request import RunOptions, request_of

@@ -29,6 +29,7 @@ from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
 from mnv2search.spec.space import SearchSpace, pick_of
+from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit
 from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.supernet.train import recalibrate
@@ -151,7 +152,10 @@ class SupernetEvaluator(Evaluator):
 
     def given(self, space: SearchSpace) -> ModelSpec | None:
         """The network that the initial weights belong to; None if they are random."""
-        source = given_network(self._options, space)
+        options = self._options
+        if options.weights_spec and options.weights:
+            return load_spec(options.weights_spec)
+        source = given_network(options, space)
         return None if source is None else source.spec
 
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:

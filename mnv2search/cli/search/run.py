@@ -37,13 +37,11 @@ def front_command(folder: Path, as_json: bool) -> None:
       mnv2search front results/mnv2-15ms
     """
     from mnv2search.report.search.run import status_lines
-    from mnv2search.results.finetuning import measured_of, recall_finetuned
+    from mnv2search.results.finetuning import finetuned_of_run
     from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
-    has_trainings = (folder / "finetune").is_dir()
-    trained = recall_finetuned(folder / "finetune", measured_of(result)) if has_trainings else None
-    show(folder, manifest, result, trained, as_json=as_json)
+    show(folder, manifest, result, finetuned_of_run(folder, result), as_json=as_json)
     if not result.front:
         sys.exit(3 if manifest.status == "nothing fits" else 1)
     for line in status_lines(manifest.status):
@@ -63,7 +61,7 @@ def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetu
     elif not result.front:
         answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
     else:
-        draw(run_rows(result), stdout_console())
+        draw(run_rows(result, ships=trained is None), stdout_console())
         if trained is None:
             answer(ship_lines(result, folder=folder))
         else:

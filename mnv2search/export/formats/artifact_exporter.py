@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from mnv2search.atomic import write_text
 from mnv2search.data.preprocessing import Layout, Preprocessing
@@ -21,6 +21,19 @@ from mnv2search.model.weights.network_file import learned_beside
 from mnv2search.results.exports import ExportReport
 from mnv2search.spec.model_spec import DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan
+
+
+class NetworkContent(NamedTuple):
+    """What is written into a file: a plan with its weights and, for int8, ranges of activations.
+
+    `preprocessing` is None for files that are only compared.
+    """
+
+    plan: Plan
+    arrays: NetworkArrays
+    ranges: Ranges | None
+    precision: Precision
+    preprocessing: Preprocessing | None = None
 
 
 class LoweredExporter(ABC):
@@ -41,15 +54,8 @@ class LoweredExporter(ABC):
         del spec  # a format for every network, whose runtime is always installed
 
     @abstractmethod
-    def lowered(
-        self,
-        plan: Plan,
-        arrays: NetworkArrays,
-        ranges: Ranges | None,
-        precision: Precision,
-        preprocessing: Preprocessing | None = None,
-    ) -> bytes:
-        """The content of a file; `preprocessing` is written into it if the format has room for metadata."""
+    def lowered(self, content: NetworkContent) -> bytes:
+        """The bytes of a file; the preprocessing is among them if the format has room for metadata."""
 
     @abstractmethod
     def run(self, source: Path | bytes) -> Run:
@@ -68,14 +74,20 @@ class LoweredExporter(ABC):
         arrays = layer_arrays(model)
         ranges = precision.ranges(model.plan, arrays)
         preprocessing = Preprocessing.of(model.plan, learned_beside(weights))
-        content = self.lowered(model.plan, arrays, ranges, precision, preprocessing)
+        content = NetworkContent(model.plan, arrays, ranges, precision, preprocessing)
 
         def run(plan: Plan) -> Run:
-            return self.run(self.lowered(plan, arrays, ranges, precision))
+            return self.run(self.lowered(content._replace(plan=plan, preprocessing=None)))
 
         reference = _choice_of(model, to, seed=seed, precision=precision, run=run)
         report = write_checked(
-            model, to, seed=seed, content=content, load=self.load, precision=precision, reference=reference
+            model,
+            to,
+            seed=seed,
+            content=self.lowered(content),
+            load=self.load,
+            precision=precision,
+            reference=reference,
         )
         if not self.has_metadata:
             write_text(to.with_name(f"{to.name}.json"), f"{preprocessing.text(self.layout)}\n")

@@ -9,18 +9,13 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from mnv2search.data.preprocessing import Preprocessing
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
-from mnv2search.export.formats.artifact_exporter import LoweredExporter
-from mnv2search.export.precision import Precision
+from mnv2search.export.formats.artifact_exporter import LoweredExporter, NetworkContent
 from mnv2search.latency.runner.engine import quiet
 from mnv2search.lowering.emit import refuse_choice
 from mnv2search.lowering.executorch.program import PROGRAM, executorch_bytes
-from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Plan
 
 
 class ExecuTorchExporter(LoweredExporter):
@@ -28,24 +23,16 @@ class ExecuTorchExporter(LoweredExporter):
 
     suffix = ".pte"
     precisions = ("fp32", "int8")
+    has_metadata = False
 
     def check(self, spec: ModelSpec) -> None:
         """Raise an error for a head that selects boxes or classes, and for a missing runtime."""
         refuse_choice(spec, PROGRAM)
         _library()
 
-    has_metadata = False
-
-    def lowered(
-        self,
-        plan: Plan,
-        arrays: NetworkArrays,
-        ranges: Ranges | None,
-        precision: Precision,  # noqa: ARG002
-        preprocessing: Preprocessing | None = None,  # noqa: ARG002
-    ) -> bytes:
+    def lowered(self, content: NetworkContent) -> bytes:
         """The program."""
-        return executorch_bytes(plan, arrays, ranges=ranges)
+        return executorch_bytes(content.plan, content.arrays, ranges=content.ranges)
 
     def run(self, source: Path | bytes) -> Run:
         """The function computed by the program of a file."""

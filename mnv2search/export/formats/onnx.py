@@ -9,15 +9,11 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from mnv2search.data.preprocessing import KEY, Preprocessing
+from mnv2search.data.preprocessing import KEY
 from mnv2search.export.check import Run
-from mnv2search.export.formats.artifact_exporter import LoweredExporter
-from mnv2search.export.precision import Precision
+from mnv2search.export.formats.artifact_exporter import LoweredExporter, NetworkContent
 from mnv2search.lowering.onnx.int8 import onnx_int8_bytes
 from mnv2search.lowering.onnx.model import INPUT, onnx_bytes
-from mnv2search.lowering.quantize import Ranges
-from mnv2search.lowering.types import NetworkArrays
-from mnv2search.spec.plan import Plan
 
 
 class OnnxExporter(LoweredExporter):
@@ -26,19 +22,13 @@ class OnnxExporter(LoweredExporter):
     suffix = ".onnx"
     precisions = ("fp32", "int8")
 
-    def lowered(
-        self,
-        plan: Plan,
-        arrays: NetworkArrays,
-        ranges: Ranges | None,
-        precision: Precision,  # noqa: ARG002
-        preprocessing: Preprocessing | None = None,
-    ) -> bytes:
-        """The serialised graph, with `preprocessing` in its metadata."""
-        if ranges is None:
+    def lowered(self, content: NetworkContent) -> bytes:
+        """The serialised graph, with the preprocessing in its metadata."""
+        plan, arrays, preprocessing = content.plan, content.arrays, content.preprocessing
+        if content.ranges is None:
             graph = onnx_bytes(plan, arrays, batch=None)
         else:
-            graph = onnx_int8_bytes(plan, arrays, ranges=ranges, batch=None)
+            graph = onnx_int8_bytes(plan, arrays, ranges=content.ranges, batch=None)
         if preprocessing is None:
             return graph
         told = ModelProto(doc_string="\n".join(preprocessing.lines()))

@@ -8,17 +8,13 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from mnv2search.data.preprocessing import KEY, Preprocessing
+from mnv2search.data.preprocessing import KEY
 from mnv2search.errors import MissingExtraError
 from mnv2search.export.check import Run
-from mnv2search.export.formats.artifact_exporter import LoweredExporter
-from mnv2search.export.precision import Precision
+from mnv2search.export.formats.artifact_exporter import LoweredExporter, NetworkContent
 from mnv2search.latency.runner.engine import quiet
-from mnv2search.lowering.quantize import Ranges
 from mnv2search.lowering.tflite.model import tflite_bytes
-from mnv2search.lowering.types import NetworkArrays
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.plan import Plan
 
 
 class TfliteExporter(LoweredExporter):
@@ -32,17 +28,11 @@ class TfliteExporter(LoweredExporter):
         """Raise an error only if the runtime is missing."""
         _litert()
 
-    def lowered(
-        self,
-        plan: Plan,
-        arrays: NetworkArrays,
-        ranges: Ranges | None,
-        precision: Precision,
-        preprocessing: Preprocessing | None = None,
-    ) -> bytes:
-        """The serialised model, with `preprocessing` in its metadata."""
+    def lowered(self, content: NetworkContent) -> bytes:
+        """The serialised model, with the preprocessing in its metadata."""
+        preprocessing, half = content.preprocessing, content.precision.kind == "fp16"
         metadata = {} if preprocessing is None else {KEY: preprocessing.text(self.layout)}
-        return tflite_bytes(plan, arrays, ranges=ranges, half=precision.kind == "fp16", metadata=metadata)
+        return tflite_bytes(content.plan, content.arrays, ranges=content.ranges, half=half, metadata=metadata)
 
     def run(self, source: Path | bytes) -> Run:
         """The function computed by a model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,11 @@ DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 
-def run_rows(result: SearchResult) -> Rows:
-    """The front as a table."""
-    return front_rows(
-        result.front, rivals_of=result.rivals_of, title=f"Pareto front: {counted(len(result.front), 'network')}"
-    )
+def run_rows(result: SearchResult, *, ships: bool = True) -> Rows:
+    """The front as a table, in which the network to ship stands out unless another one `ships`."""
+    title = f"Pareto front: {counted(len(result.front), 'network')}"
+    rows = front_rows(result.front, rivals_of=result.rivals_of, title=title)
+    return rows if ships else replace(rows, stressed=frozenset())
 
 
 def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
@@ -42,11 +42,11 @@ def ship_lines(result: SearchResult, *, folder: Path) -> Iterator[str]:
         f"{margin:.2f} ms ({100 * margin / budget_ms:.1f} %) below the budget of {budget_ms:g} ms"
     )
     yield f"  {accuracy_phrase(ship.accuracy)}"
-    rivals, grid = result.rivals_of(ship), counted(len(result.baseline), "measured network")
+    rivals, grid = result.rivals_of(ship), counted(len(result.baseline) - result.given, "measured network")
     if (gain := gain_over(ship, rivals)) is not None:
         yield (
             f"  {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, "
-            f"the most accurate network of the MobileNetV2 grid that is not slower ({grid})"
+            f"the most accurate network of the MobileNetV2 grid{_given_text(result)} that is not slower ({grid})"
         )
     if not rivals and any(e.accuracy for e in result.baseline):
         yield f"  not compared with MobileNetV2: none of {grid} of its grid is near this latency; give more --time"
@@ -262,12 +262,16 @@ def _member(evaluation: Evaluation, result: SearchResult | None) -> dict[str, ob
     }
 
 
+def _given_text(result: SearchResult) -> str:
+    return f" and {counted(result.given, 'size')} of the network of the given weights" if result.given else ""
+
+
 def effort_text(result: SearchResult) -> str:
     """The number of evaluated networks and the total time."""
     error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
     others = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only predicted"
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
-        f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline)} of the MobileNetV2 "
-        f"grid evaluated{others}{error}; {result.elapsed_s:.0f} s"
+        f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline) - result.given} of the "
+        f"MobileNetV2 grid{_given_text(result)} evaluated{others}{error}; {result.elapsed_s:.0f} s"
     )

@@ -32,6 +32,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.training.checkpoint import write_network, write_whole
 from mnv2search.training.distributed import own_device
+from mnv2search.training.good_state import DivergedError
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.resumption import BEST
@@ -59,6 +60,8 @@ LEAST_S = 1.0
 PATIENCE = 2.0
 # Recipe of trainings shorter than this many epochs; longer ones use `LONG_RECIPE`.
 SHORT_RECIPE, LONG_EPOCHS = "short", 20
+# Likelihood below which losses of the search are not distinguished; smoothed ones may even be negative.
+LEAST_MERIT = 1e-12
 # Folder of the longest training.
 LONGEST = "longest"
 
@@ -128,6 +131,7 @@ class _Rounds:
         self.all = {e.spec.name: _Entrant(e) for e in in_turn(request.candidates, request.obvious)}
         self.obvious = {e.spec.name for e in request.obvious}
         self.agreement: Agreement | None = None
+        self.uncompared = "" if request.obvious else "none of the MobileNetV2 grid is within the budget"
 
     def run(self) -> Finetuned | None:
         entered = self._entered()
@@ -135,12 +139,14 @@ class _Rounds:
         if not self.report.is_begun:
             entered = self._fewer(entered)
         compared: Compared | None = None
-        for number in range(rounds_of(len(entered))):
-            self._round(number, entered)
+        number = 0
+        while len(entered) > 1:
+            entered = self._round(number, entered)
             self.agreement = self.agreement or self._agreement(entered)
             compared = self._compared(entered) or compared
             entered = halved(self._ranked(entered, is_last=len(entered) == 2), self.request.obvious)
             self.decoded.forget([e.spec for e in entered])
+            number += 1
         (best,) = entered
         recipe, steps = self._train_longest(self.all[best.spec.name])
         return None if recipe is None else self._finished(best, recipe, steps, compared)
@@ -164,6 +170,8 @@ class _Rounds:
                 break
         else:
             count = 1
+            if len(networks) > 1 and self.request.obvious:
+                self.uncompared = self._shortage_text(networks[:2])
         if left_out := len(self.all) - count:
             self.notes.append(
                 f"{left_out} of {len(self.all)} networks were not trained separately, for lack of time; give more "
@@ -176,21 +184,41 @@ class _Rounds:
         left_s = max(0.0, self.rounds_end - self.request.clock())
         return steps_within(networks, self.speed, time_s=left_s / rounds)
 
-    def _round(self, number: int, networks: Sequence[Evaluation]) -> None:
+    def _shortage_text(self, networks: Sequence[Evaluation]) -> str:
+        """Why two networks cannot be compared, with the time that this would take."""
+        madds = [cost_of(e.spec).madds for e in networks]
+        needed_s = sum(self.speed.training_s(one, steps=FEWEST_STEPS, evaluations=1) for one in madds)
+        left_s = max(0.0, self.rounds_end - self.request.clock())
+        return (
+            f"{FEWEST_STEPS} training steps of each take about {needed_s:.0f} s, and {left_s:.0f} s were left for "
+            "them; give more --time"
+        )
+
+    def _round(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+        """Train all networks for the steps of a round; returns those whose training did not diverge."""
         if number == len(self.rungs):
             steps = self._steps(networks, rounds_of(len(networks)))
             self.rungs.append(Rung(steps=steps, networks=tuple(e.spec.name for e in networks)))
             self._write()
-        steps = self.rungs[number].steps
+        steps, going_on, diverged = self.rungs[number].steps, list[Evaluation](), None
         for evaluation in networks:
             entrant = self.all[evaluation.spec.name]
             expected_s = self.speed.training_s(cost_of(evaluation.spec).madds, steps=steps, evaluations=1)
             job = self._job(entrant, f"round-{number + 1}", seed=self.request.seed + number)
             job = replace(job, steps=steps, limit_s=max(LEAST_S, PATIENCE * expected_s), evaluations=1)
-            done = self._trained(entrant, job)
+            try:
+                done = self._trained(entrant, job)
+            except DivergedError as error:
+                self.notes.append(f"{entrant.name} is left out: {error.message}")
+                diverged = error
+                continue
+            going_on.append(evaluation)
             self.speed.took(
                 max(done.seconds, 1e-9), madds=cost_of(evaluation.spec).madds, steps=done.steps, evaluations=1
             )
+        if not going_on and diverged is not None:
+            raise diverged
+        return tuple(going_on)
 
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
         """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
@@ -235,7 +263,13 @@ class _Rounds:
         job = self._job(entrant, LONGEST, seed=self.request.seed + rounds_of(len(self.all)))
         left_s = max(LEAST_S, self.ends - self.request.clock())
         after = len(parts.examples["test"]) / len(parts.examples["val"])
-        done = self._trained(entrant, replace(job, time_s=left_s, limit_s=left_s, after=after))
+        try:
+            done = self._trained(entrant, replace(job, time_s=left_s, limit_s=left_s, after=after))
+        except DivergedError as error:
+            if entrant.best is None:
+                raise
+            self.notes.append(f"{entrant.name} keeps its earlier weights: {error.message}")
+            return recipe, 0
         return recipe, done.steps
 
     def _longest_recipe(self, entrant: _Entrant) -> Recipe | None:
@@ -289,7 +323,7 @@ class _Rounds:
         else:
             return None
         val = self.decoded.parts(spec).examples["val"]
-        loss = None if had.merit is None else -math.log(had.merit)
+        loss = None if had.merit is None else -math.log(max(had.merit, LEAST_MERIT))
         main = share(had.metric, had.value, len(val))
         return Metrics(main=main, count=len(val), loss=loss, trivial=had.commonest)
 
@@ -322,7 +356,7 @@ class _Rounds:
         networks = by_latency([e.evaluation for e in trained])
         entrants = [self.all[e.spec.name] for e in networks]
         best = self.all[shipped.spec.name]
-        if best.after and best.after[-1] != best.best:
+        if longest and best.after and best.after[-1] != best.best:
             self.notes.append(
                 f"{best.name}: not improved by its last {longest:,} steps; the earlier weights are kept"
             )
@@ -340,6 +374,7 @@ class _Rounds:
             kept=tuple(e.name for e in entrants if e.is_kept),
             obvious=tuple(e.name for e in entrants if e.name in self.obvious),
             compared=compared,
+            uncompared="" if compared else self.uncompared,
             agreement=self.agreement,
         )
         write_text(

@@ -41,7 +41,7 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
         manifest = replace(manifest, status="interrupted")
     space = space_of_run(folder, manifest)
     items = [evaluated_of(record) for record in read_records(folder, space=space)]
-    return manifest, result_of(items, grid=len(baseline_grid(space)), elapsed_s=manifest.elapsed_s)
+    return manifest, result_of(items, grid=baseline_grid(space), elapsed_s=manifest.elapsed_s)
 
 
 def recorded(folder: Path, space: SearchSpace) -> tuple[Evaluated, ...]:

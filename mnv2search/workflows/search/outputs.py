@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 
 
-def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None:
+def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: bool = True) -> None:
     """Write `front/*.yaml`, `ship.yaml`, `front.csv` and `front.png`, each atomically.
+
+    Without `ships`, `ship.yaml` stays as it is.
 
     Raises:
         RecordError: a file cannot be written.
@@ -36,7 +38,9 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget) -> None
         write_spec(front_path(folder, evaluation), evaluation)
     for stale in set((folder / "front").glob("*.yaml")) - kept:
         stale.unlink()
-    if result.ship is None:
+    if not ships:
+        pass
+    elif result.ship is None:
         (folder / "ship.yaml").unlink(missing_ok=True)
     else:
         write_spec(folder / "ship.yaml", result.ship)
@@ -63,7 +67,7 @@ def write_report(
         write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))
     said = (*lines, *([f"accuracies: {detail}"] if detail else []), *result.notes)
     parts: list[Part] = [Lines(title="What to ship", lines=said)]
-    parts.append(run_rows(result))
+    parts.append(run_rows(result, ships=finetuned is None))
     if finetuned is not None:
         parts.append(finetuned_rows(finetuned))
     drawn = _drawn(folder, result, budget)

@@ -176,7 +176,7 @@ def _is_finetuned(evaluator: str, time_s: float | None) -> bool:
 
 
 def _with_weights(options: RunOptions, evaluator: str) -> tuple[str, tuple[str, ...]]:
-    """The evaluator with files in place of names of weights, and lines for the user."""
+    """The text of the evaluator with the file of each named weights, and notes for the user."""
     if options["space"] != "-":
         return with_chosen_weights(evaluator, _space_of(options))
     if (name := options.get("from_")) is not None and not is_file_name(name):

@@ -16,7 +16,7 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.results.finetuning import Finetuned, measured_of, recall_finetuned
+from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -33,7 +33,7 @@ from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_ru
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
-from mnv2search.workflows.search.shipping import FINETUNE, check_finetuning, set_aside, settings_of_search, train_best
+from mnv2search.workflows.search.shipping import check_finetuning, set_aside, settings_of_search, train_best
 from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
@@ -162,8 +162,8 @@ def _searched(
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
-        result = result_of(previous, grid=len(baseline_grid(space)), elapsed_s=log.earlier_s)
-        trained = recall_finetuned(folder / FINETUNE, measured_of(result))
+        result = result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
+        trained = finetuned_of_run(folder, result)
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
     charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
 
@@ -215,13 +215,15 @@ def _finished(
     clock: Callable[[], float],
 ) -> Outcome:
     whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
-    write_outputs(folder, result, budget=request.budget)
+    earlier = finetuned_of_run(folder, result) if request.finetunes else None
+    write_outputs(folder, result, budget=request.budget, ships=earlier is None)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
     try:
         finetuned, untrained = train_best(
             folder,
             result,
             evaluator,
+            earlier=earlier,
             deadline=whole if request.finetunes else None,
             seed=request.settings.seed,
             on_progress=on_progress,

@@ -15,19 +15,26 @@ from mnv2search.workflows.search.outputs import front_path, write_spec
 
 
 def ship_trained(
-    folder: Path, result: SearchResult, evaluator: Evaluator, *, kept: Sequence[Evaluation] = ()
+    folder: Path,
+    result: SearchResult,
+    evaluator: Evaluator,
+    *,
+    kept: Sequence[Evaluation] = (),
+    ships: bool = True,
 ) -> None:
     """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of all other networks except those of `kept` are removed, including those of an earlier front.
+    Weights of all other networks except those of `kept` are removed, including those of an earlier front. Without
+    `ships`, ``ship.pt`` stays as it is.
     """
     known = (*result.front, *kept)
     sources = {e.spec: source for e in known if (source := evaluator.weights_file(e.spec)) is not None}
     targets = {front_path(folder, e, suffix=".pt"): e.spec for e in result.front}
     for stale in set((folder / "front").glob("*.pt")) - set(targets):
         stale.unlink()
-    (folder / "ship.pt").unlink(missing_ok=True)
-    if result.ship is not None:
+    if ships:
+        (folder / "ship.pt").unlink(missing_ok=True)
+    if ships and result.ship is not None:
         targets[folder / "ship.pt"] = result.ship.spec
     for target, spec in targets.items():
         if spec in sources:
@@ -53,3 +60,6 @@ def ship_finetuned(folder: Path, found: Finetuned) -> None:
         write_whole(front_path(folder, evaluation, suffix=".pt"), trained.read_bytes())
     write_whole(folder / "ship.pt", found.weights.read_bytes())
     write_spec(folder / "ship.yaml", found.trained[found.best])
+    for weights in (folder / "front").glob("*.pt"):
+        if not weights.with_suffix(".yaml").exists():  # of an earlier front
+            weights.unlink()

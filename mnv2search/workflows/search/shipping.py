@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mnv2search.accuracy.evaluator import Evaluator, Method
 from mnv2search.errors import OptionError, check_package
 from mnv2search.evaluation import Evaluation
-from mnv2search.results.finetuning import REPORT, Finetuned, measured_of, recall_finetuned
+from mnv2search.results.finetuning import BEFORE, FINETUNE, REPORT, Finetuned, finetuned_of_run
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mnv2search.workflows.search.finetune_plan import Finetuning
 
 
-FINETUNE = "finetune"
-# Earlier trainings of an extended run, until longer ones replace them.
-BEFORE = "finetune.before"
 # Shares of the time of a run for fine-tuning and, within them, for the longest training. The latter is shorter after
 # a search that trains networks separately, since the best network is already trained.
 FINETUNE_SHARES: dict[Method, tuple[float, float]] = {"shared weights": (0.75, 0.52), "training": (0.55, 0.4)}
@@ -60,6 +57,7 @@ def train_best(
     result: SearchResult,
     evaluator: Evaluator,
     *,
+    earlier: Finetuned | None = None,
     deadline: Deadline | None,
     seed: int,
     on_progress: Callable[[Progress], None],
@@ -67,13 +65,15 @@ def train_best(
     """Write weights beside the front if the evaluator has them, and fine-tune the best networks.
 
     Returns the results of fine-tuning, and notes on why there is none although it was requested. The `deadline` is
-    that of the whole run; None trains nothing.
+    that of the whole run; None trains nothing. What an extended run shipped `earlier` stays until a longer training
+    gives a better network on the validation images.
 
     Raises:
         DataError: the images cannot be trained on.
         TrainingError: a training fails, or the weights cannot be written.
     """
-    _write_weights(folder, result, evaluator, kept=() if deadline is None else result.rivals)
+    rivals = () if deadline is None else result.rivals
+    _write_weights(folder, result, evaluator, kept=rivals, ships=earlier is None)
     if deadline is None or deadline.time_s is None or not result.front:
         return None, ()
     own, whole_s = folder / FINETUNE, FINETUNE_SHARES[evaluator.method][0] * deadline.time_s
@@ -86,6 +86,9 @@ def train_best(
     from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
     from mnv2search.workflows.search.ship_weights import ship_finetuned
 
+    if earlier is not None:
+        ship_finetuned(folder, earlier)
+
     def progressed(name: str, progress: Training) -> None:
         on_progress(_progress(name, progress, result, deadline))
 
@@ -93,9 +96,29 @@ def train_best(
     found = finetune(request, on_progress=progressed)
     if found is None:
         return _without(folder, result, deadline)
+    if earlier is not None and (folder / BEFORE).exists() and earlier.best_value > found.best_value:
+        return _kept(folder, result, found)
     ship_finetuned(folder, found)
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
     return found, ()
+
+
+def _kept(folder: Path, result: SearchResult, found: Finetuned) -> tuple[Finetuned | None, tuple[str, ...]]:
+    """Keep the earlier trainings of an extended run, since later ones found nothing better."""
+    _restore(folder)
+    earlier = finetuned_of_run(folder, result)
+    later = found.networks[found.best].spec.name
+    why = (
+        f"{later}, the best of the later trainings, reaches {100 * found.best_value:.1f} %: the earlier ones are kept"
+    )
+    return earlier, (why,)
+
+
+def _restore(folder: Path) -> None:
+    own, before = folder / FINETUNE, folder / BEFORE
+    if before.exists():
+        shutil.rmtree(own, ignore_errors=True)
+        before.rename(own)
 
 
 def _progress(name: str, training: Training, result: SearchResult, deadline: Deadline) -> Progress:
@@ -136,15 +159,18 @@ def _finetuning(
     )
 
 
-def _write_weights(folder: Path, result: SearchResult, evaluator: Evaluator, *, kept: Sequence[Evaluation]) -> None:
+def _write_weights(
+    folder: Path, result: SearchResult, evaluator: Evaluator, *, kept: Sequence[Evaluation], ships: bool
+) -> None:
     if not evaluator.can_finetune:
         return
     from mnv2search.workflows.search.ship_weights import ship_trained, write_inherited  # late: it loads torch
 
     if evaluator.method == "training":
-        ship_trained(folder, result, evaluator, kept=kept)
+        ship_trained(folder, result, evaluator, kept=kept, ships=ships)
         return
-    (folder / "ship.pt").unlink(missing_ok=True)  # shipped when the run was finished before
+    if ships:
+        (folder / "ship.pt").unlink(missing_ok=True)
     if result.front and evaluator.is_full_size():
         write_inherited(folder, result.front, evaluator)
 
@@ -159,11 +185,8 @@ def set_aside(folder: Path) -> None:
 
 def _without(folder: Path, result: SearchResult, deadline: Deadline) -> tuple[Finetuned | None, tuple[str, ...]]:
     """Restore earlier trainings of an extended run, if any, and return a note on why there are no new ones."""
-    own, before = folder / FINETUNE, folder / BEFORE
-    if before.exists():
-        shutil.rmtree(own, ignore_errors=True)
-        before.rename(own)
-    found = recall_finetuned(own, measured_of(result))
+    _restore(folder)
+    found = finetuned_of_run(folder, result)
     if found is not None:
         from mnv2search.workflows.search.ship_weights import ship_finetuned  # late: it loads torch
 

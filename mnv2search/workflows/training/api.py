@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from mnv2search.errors import OptionError, UnknownNameError
+from mnv2search.model.weights.places import OURS
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import seconds_of
 from mnv2search.untrusted import file_name
-from mnv2search.workflows.options import SAVED, chosen_spec, path_of, takes
+from mnv2search.workflows.options import chosen_spec, path_of, takes
 from mnv2search.workflows.weights import initial_weights
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def training_request(
     network = chosen_spec(spec, pick=options["pick"], first=options["first"], width=width, resolution=resolution)
     initial = initial_weights(options.get("from_"), from_spec, network)
     notes = initial.notes
-    if initial.path is None and isinstance(spec, str | Path) and str(spec).endswith(SAVED):
+    if initial.path is None and isinstance(spec, str | Path) and str(spec).endswith(OURS):
         notes = (f"only the spec of {spec} is used, with random weights; --from {spec} uses its weights",)
     return TrainingRequest(
         spec=network,

@@ -11,6 +11,7 @@ from mnv2search.data.loaded_scenes import VOID
 from mnv2search.data.readers.masks import numbered
 from mnv2search.errors import OptionError, UnknownNameError
 from mnv2search.model.weights.network_file import Learned, read_network
+from mnv2search.model.weights.places import OURS
 from mnv2search.recipe import Recipe
 from mnv2search.report.evaluation import evaluation_lines
 from mnv2search.report.page import Lines, page
@@ -57,8 +58,7 @@ def evaluate(
     model, written = Path(model), path_of(output)
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    if written is not None and written.exists() and not force:
-        raise OptionError(f"{written} exists", hint="choose another name, or overwrite it with --force")
+    _check_files(model, written, force=force)
     network = read_network(model)
     task, learned = task_of(network.spec), learned_of(model, network)
     dataset = task.read(Path(data), seed=(seed_of(model) or 0) if seed is None else seed, void=void)
@@ -81,6 +81,16 @@ def evaluate(
     if written is not None:
         _write_page(report, examples, written)
     return report
+
+
+def _check_files(model: Path, written: Path | None, *, force: bool) -> None:
+    if model.suffix not in OURS:
+        raise OptionError(
+            f"{model} is neither a .pt nor a .pt2 file of mnv2search",
+            hint="exported files are evaluated as they are written: mnv2search compile best.pt -o FILE --data DATA",
+        )
+    if written is not None and written.exists() and not force:
+        raise OptionError(f"{written} exists", hint="choose another name, or overwrite it with --force")
 
 
 def _needed(split: Split, task: AnyTask) -> tuple[Split, ...]:

@@ -16,10 +16,10 @@ from published_files import NETWORK, hub_snapshot, only_places, save_state, torc
 from safetensors.torch import save_file
 
 from mnv2search.model.build import build
-from mnv2search.model.weights import places, published
+from mnv2search.model.weights import catalog_weights, places
+from mnv2search.model.weights.catalog_weights import FoundWeights, PublishedWeights, published_weights
 from mnv2search.model.weights.network_file import Learned
 from mnv2search.model.weights.places import weights_files
-from mnv2search.model.weights.published import PublishedWeights, published_weights
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.model_spec import BlockSpec
 from mnv2search.training.checkpoint import write_network
@@ -110,7 +110,7 @@ def test_a_digest_of_the_content_has_the_figure_of_its_weights(
     path = save_state(tmp_path / "mobilenet_v2.pth", "mobilenet_v2")
     stem = f"mobilenet_v2-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
     path.rename(torch_cache(tmp_path) / f"{stem}.pth")
-    monkeypatch.setattr(published, "FIGURES", {stem: "IMAGENET1K_V2"})
+    monkeypatch.setattr(catalog_weights, "FIGURES", {stem: "IMAGENET1K_V2"})
     assert listed()[stem].top1 == 0.72154
 
 
@@ -156,7 +156,7 @@ def test_hostile_files_are_not_listed_and_not_run(tmp_path: Path) -> None:
 
 def test_hostile_files_of_a_cache_are_left_out_without_a_word(tmp_path: Path) -> None:
     hostile(torch_cache(tmp_path))
-    assert published_weights() == published.FoundWeights(weights=())
+    assert published_weights() == FoundWeights(weights=())
 
 
 def test_weights_of_no_network_of_the_catalogue_are_refused_with_their_count(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_looking_for_files_does_not_load_torch(tmp_path: Path) -> None:
     save_state(torch_cache(tmp_path) / "mobilenet_v2_small.pth")
     program = (
         "import sys; from mnv2search.model.weights.places import weights_files; "
-        "import mnv2search.model.weights.published, mnv2search.workflows.weights; "
+        "import mnv2search.model.weights.catalog_weights, mnv2search.workflows.weights; "
         "print(len(weights_files()), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

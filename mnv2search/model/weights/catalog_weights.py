@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import Mnv2SearchError, WeightsError
-from mnv2search.model.weights.places import MAX_BYTES, WeightsFile, weights_files
+from mnv2search.model.weights.places import MAX_BYTES, OURS, WeightsFile, weights_files
 from mnv2search.spec.catalog import CatalogEntry, PublishedFigures, catalog
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.untrusted import read_bytes
@@ -21,8 +21,6 @@ from mnv2search.untrusted import read_bytes
 if TYPE_CHECKING:
     from mnv2search.model.weights.files import StoredArray
 
-# Files of ours, which contain a spec.
-OURS = (".pt", ".pt2")
 # torch.hub appends the first digits of a file's SHA-256 to its name.
 DIGEST = re.compile(r"-([0-9a-f]{8})$")
 # Names of files with a digest -> name of the weights in the catalogue's figures.
