@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--time", default="10m")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--weights", type=Path, help="first weights of the search and of all trainings")
+    parser.add_argument("--weights", type=Path, help="initial weights of the search and of all trainings")
     parser.add_argument("--weights-spec", help="the network that published weights belong to")
     parser.add_argument("--device", default="onnxruntime")
     parser.add_argument("--threads", type=int, default=1)

@@ -125,9 +125,11 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
     if over is not None:
         head = (", the classifier too" if over.classifier else ", not the classifier") if classifies else ""
         new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
-        yield f"first weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
+        yield f"initial weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
-        yield "first weights: random; weights of a classifier (--from) lead to much better results in as many epochs"
+        yield (
+            "initial weights: random; weights of a classifier (--from) lead to much better results in as many epochs"
+        )
 
 
 def _reach_lines(report: TrainingReport) -> Iterator[str]:
@@ -144,8 +146,8 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
 OBVIOUS_MEANS = (
-    "obvious: trained for comparison, from the same first weights: MobileNetV2 near the budget and, with --from, the "
-    "network of the given weights"
+    "obvious: trained for comparison: MobileNetV2 near the budget and, with --from, the network of the given weights. "
+    "Unlike these, networks of the space may begin with weights from the search"
 )
 
 

@@ -80,7 +80,7 @@ def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
         TrainingError: a file of ours cannot be read.
     """
     if not weights.is_file():
-        raise WeightsError(f"{weights} is not a file", hint="check the path of the first weights")
+        raise WeightsError(f"{weights} is not a file", hint="check the path of the initial weights")
     if weights.suffix in (".pt", SUFFIX):
         return read_network(weights)
     model = build(spec, seed=0)

@@ -150,7 +150,7 @@ def _compiled(spec: ModelSpec, weights: Path | None, files: _Files, *, with_fvco
     learned = learned_beside(weights)
     assumed = _assumed(learned, files.normalization)
     evaluate_all = None if files.data is None else _evaluator(spec, weights, files.data, assumed, outputs)
-    numbers, unreadable = _precision(spec, Preprocessing.of(laid_out, assumed), files)
+    numbers, unreadable = _precision(spec, Preprocessing.of(laid_out, assumed), files, weights)
     counted = _fvcore_count(laid_out, seed) if with_fvcore else None
     if weights is not None and not outputs:
         _check_weights(laid_out, weights, seed)
@@ -224,7 +224,7 @@ def _assumed(learned: Learned | None, normalization: str | None) -> Learned:
 
 
 def _precision(
-    spec: ModelSpec, preprocessing: Preprocessing, files: _Files
+    spec: ModelSpec, preprocessing: Preprocessing, files: _Files, weights: Path | None
 ) -> tuple[Precision | None, tuple[Path, ...]]:
     kind, source = files.precision, files.calibration or files.data
     if kind == "fp32":
@@ -233,20 +233,22 @@ def _precision(
 
     if source is None or kind != "int8":
         return Precision(kind=kind), ()
-    found = _calibration(spec, source, preprocessing)
+    found = _calibration(spec, source, preprocessing, weights)
     return Precision(kind=kind, images=found.images), found.broken
 
 
-def _calibration(spec: ModelSpec, source: Path, preprocessing: Preprocessing) -> Calibration:
+def _calibration(spec: ModelSpec, source: Path, preprocessing: Preprocessing, weights: Path | None) -> Calibration:
     """Images preprocessed as for evaluation: the training images of a dataset, or every image of another folder."""
     from mnv2search.errors import DataError
     from mnv2search.export.calibration import calibration_images
     from mnv2search.tasks.task import task_of
+    from mnv2search.workflows.training.origin import seed_of
 
     files: list[Path] = []
     if isinstance(spec.head, Classifier | SsdLite | DeepLab):
         try:
-            files = [example.path for example in task_of(spec).read(source).train]
+            seed = None if weights is None else seed_of(weights)
+            files = [example.path for example in task_of(spec).read(source, seed=seed or 0).train]
         except DataError:
             if not source.is_dir():
                 raise
@@ -291,9 +293,10 @@ def _evaluator(
     from mnv2search.export.check import network
     from mnv2search.recipe import Recipe
     from mnv2search.tasks.task import task_of
+    from mnv2search.workflows.training.origin import seed_of
 
     task = task_of(spec)
-    dataset = task.read(data)
+    dataset = task.read(data, seed=seed_of(weights) or 0)  # test images of the training, if they were drawn
     if spec.head.classes != len(dataset.classes):
         raise OptionError(
             f"{spec.name} has {spec.head.classes} classes, and {data} has {len(dataset.classes)}",

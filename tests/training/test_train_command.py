@@ -85,6 +85,15 @@ def test_a_network_is_trained(run: Run, laid: Path, tmp_path: Path) -> None:
     assert "its ranges come from 42 images" in " ".join(compiled.out.split())
 
 
+def test_files_are_evaluated_on_the_test_images_that_the_training_drew(run: Run, laid: Path) -> None:
+    words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "--seed", "3", "-o", "out")
+    told = json.loads(run(*words, "--json").out)
+    done = run("compile", "out/best.pt", "-o", "net.pt", "--data", "photos", "--no-fvcore", "--json")
+    assert done.code == 0, done.err
+    network, *_ = json.loads(done.out)["judged"]
+    assert network["loss"] == pytest.approx(told["test"]["loss"])
+
+
 def test_a_finished_training_is_shown_again_and_gets_no_other_length(run: Run, laid: Path, tmp_path: Path) -> None:
     words = ("train", "mine.yaml", "--data", "photos", "--recipe", "quick.yaml", "-o", "out")
     first = run(*words, "--epochs", "1")

@@ -78,7 +78,7 @@ class SupernetEvaluator(Evaluator):
         if epochs < 0:
             raise OptionError(f"evaluator supernet: epochs is {epochs}", hint="use 1 or more, or 0 for the time")
         if weights and not Path(weights).is_file():
-            raise OptionError(f"{weights} is not a file", hint="check the path of the first weights")
+            raise OptionError(f"{weights} is not a file", hint="check the path of the initial weights")
         self._data, self._recipe_name, self._fidelity_text, self._folder = data, recipe, fidelity, folder
         self._options = SupernetOptions(
             recipe=load_recipe((FROM_WEIGHTS if weights else RECIPE) if recipe == AUTO else recipe),
@@ -104,7 +104,7 @@ class SupernetEvaluator(Evaluator):
             weights_spec=(options.weights_spec, ""),
         ).removesuffix(",")
         state = None if self._supernet is None else self._supernet.state
-        seen = "" if state is None else f"; it saw {state.images:,} images at {state.fidelity}"
+        seen = "" if state is None else f"; the shared weights saw {state.images:,} images at {state.fidelity}"
         return EvaluatorInfo(
             name=f"supernet:data={self._data}{',' if changed else ''}{changed}",
             version=f"1-{dataset.fingerprint}",

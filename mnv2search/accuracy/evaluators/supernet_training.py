@@ -241,7 +241,7 @@ class _Preparing:
         found = inherit_shared(net, source)
         like = likeness(plan(resolve(net.space, teacher)), plan(source.spec), rows=origins(net.space, teacher))
         return (
-            f"first weights: {100 * found.share:.0f} % of the shared parameters came from {self.options.weights}; "
+            f"initial weights: {100 * found.share:.0f} % of the shared parameters came from {self.options.weights}; "
             f"the network of the space most like theirs, with {100 * like:.0f} % of the weights in common, is "
             "adapted before others",
         )

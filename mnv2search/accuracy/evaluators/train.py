@@ -201,7 +201,7 @@ class TrainEvaluator(Evaluator):
         spec = self.task.fitted(spec, self.dataset)
         parts, model, notes = self._parts(spec), self._initial(spec, seed=seed), list[str]()
         if self._first is not None and not corresponds(spec, self._first.spec):  # such as the baseline
-            notes.append(f"{spec.name} has other stages than the first weights and was trained from random ones")
+            notes.append(f"{spec.name} has other stages than the initial weights and was trained from random ones")
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
             def progressed(progress: Progress) -> None:

@@ -124,7 +124,7 @@ class _Rounds:
         self.begin = request.clock()
         self.ends = self.begin + (1 - SPARE_SHARE) * request.time_s
         self.rounds_end = max(self.begin, self.ends - request.best_s)
-        self.recipe = request.recipe or self._searched_recipe() or load_recipe(SHORT_RECIPE)
+        self.recipe = self._searched_recipe() or load_recipe(SHORT_RECIPE)
         self.batch = min(self.recipe.batch, request.epoch_images)
         self.device, self.notes = own_device(), list[str]()
         self.decoded = Decoded(request, self.recipe)
@@ -280,7 +280,7 @@ class _Rounds:
         steps = steps_within([entrant.evaluation], self.speed, time_s=left_s)
         if not self.rungs and not self.report.longest and steps < FEWEST_STEPS:
             return None
-        is_free = self.request.recipe is None and self._searched_recipe() is None and not self.report.longest
+        is_free = self._searched_recipe() is None and not self.report.longest
         is_long = steps * self.batch >= LONG_EPOCHS * self.request.epoch_images
         return load_recipe(LONG_RECIPE) if is_free and is_long else self.recipe
 

@@ -45,7 +45,6 @@ class Finetuning:
         folder: parent of the folder of each training; an interrupted run resumes there.
         time_s: wall time for all trainings, including decoding and the final metrics.
         best_s: part of `time_s` that is kept for the longest training, that of the best network.
-        recipe: recipe of every training; None takes ``modern`` for 20 epochs or more, otherwise ``short``.
     """
 
     candidates: Sequence[Evaluation]
@@ -57,7 +56,6 @@ class Finetuning:
     best_s: float
     seed: int
     obvious: Sequence[Evaluation] = ()
-    recipe: Recipe | None = None
     clock: Callable[[], float] = time.monotonic
 
     @property
