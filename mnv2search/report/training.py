@@ -146,8 +146,8 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
 OBVIOUS_MEANS = (
-    "obvious: trained for comparison: MobileNetV2 near the budget and, with --from, the network of the given weights. "
-    "Unlike these, networks of the space may begin with weights from the search"
+    "obvious: trained for comparison: MobileNetV2 near the budget and, with --from, the network of the given "
+    "weights. Unlike these, networks of the space may begin with weights from the search"
 )
 
 
