@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, cat, nn, split
 from torch.nn import functional
 
+from mnv2search.model.depthwise import depthwise
 from mnv2search.spec.model_spec import BatchNorm
 from mnv2search.spec.plan import GROUP_NORM_GROUPS, Layer, Shortcut, Unit
 
@@ -47,6 +49,17 @@ class PaddedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of the padded map."""
         return super().forward(functional.pad(x, (self.pad.left, self.pad.right, self.pad.top, self.pad.bottom)))
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution with equal padding at all sides, whose gradients are computed fast on CPUs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution of the map."""
+        if not self.training or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        (stride, _), (pad, _) = self.stride, cast(tuple[int, int], self.padding)
+        return depthwise(x, self.weight, stride=stride, pad=pad)
 
 
 class SplitConv2d(nn.Module):
@@ -93,7 +106,9 @@ def convolution(layer: Layer) -> nn.Module:
     if not layer.pad.is_even:
         return PaddedConv2d(layer, groups=groups)
     sides, pad = (layer.c_in, layer.c_out, layer.kernel, layer.stride), (layer.pad.top, layer.pad.left)
-    return nn.Conv2d(*sides, pad, layer.dilation, groups, layer.bias)
+    is_plain = layer.role == "depthwise" and groups == layer.c_in == layer.c_out and layer.dilation == 1
+    made = DepthwiseConv2d if is_plain and pad[0] == pad[1] and not layer.bias else nn.Conv2d
+    return made(*sides, pad, layer.dilation, groups, layer.bias)
 
 
 def convolutions(conv: nn.Module) -> tuple[nn.Conv2d | nn.Linear, ...]:
