@@ -50,7 +50,7 @@ from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
-from mnv2search.workflows.search.shipping import FINETUNE_SHARES
+from mnv2search.workflows.search.time_shares import OF_FEW, TimeShares
 from mnv2search.workflows.training.request import TrainingRequest
 from mnv2search.workflows.training.train import train_spec
 
@@ -169,13 +169,13 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         weights_spec=arguments.weights_spec or "",
     )
     begin = spent_s()
-    share, best_share = FINETUNE_SHARES[evaluator.method] if arguments.finetune else (0.0, 0.0)
+    shares = OF_FEW if arguments.finetune else TimeShares(search=1.0, longest=0.0)
     result = search(
         space_with_classes(load_space(arguments.space), len(evaluator.dataset.classes)),
         budget=Budget(latency_ms=max(arguments.latency_ms)),
         device=arguments.device,
         evaluator=evaluator,
-        time_s=(1 - share) * arguments.time,
+        time_s=shares.search * arguments.time,
         seed=seed,
         listener=Listener(evaluated=lambda _: None, progress=lambda _: None),
     )
@@ -189,8 +189,8 @@ def searched(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
                 evaluator=evaluator,
                 folder=Path(folder),
                 obvious=result.rivals,
-                time_s=share * arguments.time,
-                best_s=best_share * arguments.time,
+                time_s=shares.finetuning * arguments.time,
+                best_s=shares.longest * arguments.time,
                 seed=seed,
             )
             found = finetune(request)

@@ -190,6 +190,11 @@ class Evaluator(ABC):
         del space
         return None
 
+    def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
+        """Picks whose networks keep most of the initial weights and that `fits` accepts; empty for random weights."""
+        del space, fits
+        return ()
+
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """A network to train further, with the best weights there are for it.
 
@@ -202,6 +207,11 @@ class Evaluator(ABC):
         from mnv2search.model.build import build
 
         return build(spec, seed=seed)
+
+    def seen_images(self, spec: ModelSpec) -> float:
+        """Number of training images for which the weights from `begin` were trained on the data of the search."""
+        del spec
+        return 0.0
 
     def member(self, spec: ModelSpec) -> MobileNet:
         """A network with shared weights in evaluation mode, at the scale of the training.

@@ -259,6 +259,7 @@ class FinetuneReport:
         recipe: name of the recipe; reports without a name used the default.
         rungs: the rounds of trainings that have begun.
         longest: name of the recipe of the longest training, if it has begun; otherwise empty.
+        best: name of the network to ship, or of the longest training that has begun.
     """
 
     steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0

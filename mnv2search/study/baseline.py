@@ -16,6 +16,9 @@ from mnv2search.spec.space import SearchSpace
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 
+# Smaller resolutions of the network of given weights: multiples of this in px, from this share of the smallest side.
+SMALLER_STEP, SMALLEST_SHARE = 16, 0.5
+
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
@@ -52,16 +55,17 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
 
 
 def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
-    """The network of given weights at every resolution of a space, with the head of the space.
+    """The network of given weights at every resolution of a space and at smaller ones, with the head of the space.
 
-    Resolutions at which the network cannot have this head are left out.
+    Smaller resolutions let the whole network fit into small budgets; a space of at most 64 px has none. Resolutions
+    at which the network cannot have this head are left out.
     """
     template = space.template
     shape = replace(given, head=template.head)
     if not isinstance(template.head, Classifier):
         shape = replace(shape, last_channels=template.last_channels, output_stride=template.output_stride)
     found: list[ModelSpec] = []
-    for one in _sides(space):
+    for one in (*_smaller(space), *_sides(space)):
         try:
             found.append(replace(shape, name=f"{given.name}_{size_of(one).word}", resolution=one))
         except SpecError:
@@ -76,6 +80,15 @@ def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]
     """
     own = [spec for spec in slowest_first if spec in given][:1]
     return (*own, *[spec for spec in slowest_first if spec not in given][:OBVIOUS])
+
+
+def _smaller(space: SearchSpace) -> tuple[int, ...]:
+    sides = [size_of(one) for one in _sides(space)]
+    least = min(max(size) for size in sides)
+    if least <= SMALL_SIDE_PX or any(size.height != size.width for size in sides):
+        return ()
+    multiples = range(SMALLER_STEP, least, SMALLER_STEP)
+    return tuple(side for side in multiples if side >= SMALLEST_SHARE * least)
 
 
 def _sides(space: SearchSpace) -> tuple[Resolution, ...]:

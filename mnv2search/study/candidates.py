@@ -172,6 +172,11 @@ class Candidates:
             identity=figures["identity"],
         )
 
+    def fits(self, pick: Pick) -> bool:
+        """Whether a pick is predicted to be within all limits."""
+        violation = self.describe(np.array([pick])).violation
+        return violation is not None and not violation.any()
+
     def spread(self, picks: Sequence[Pick], *, count: int, top: float = 1.3) -> tuple[Pick, ...]:
         """Choose `count` picks, spread evenly over predicted latencies up to `top` times the budget."""
         cost = self.describe(np.array(picks)).cost

@@ -29,6 +29,7 @@ class Search(SearchState):
         """
         self.candidates.check_bounds()
         measure_baseline(self)
+        self.limit_time()
         prepare(self, until=self.plan.shares.preparation)
         journal = open_journal(self)
         evaluate_initial_design(self, journal)

@@ -146,7 +146,9 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
     baseline = [(e.spec, e.latency.median_ms) for e in state.baseline.values() if e.latency is not None]
     first = [(spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)]
     state.latency.predictor.fit([*baseline, *first])
-    band = state.candidates.band(sorted(state.draw(random, BAND_DRAWS)))
+    similar = state.evaluator.similar(state.space, fits=state.candidates.fits)
+    state.first = tuple(dict.fromkeys((*state.first, *similar)))
+    band = state.candidates.band(sorted({*state.draw(random, BAND_DRAWS), *similar}))
     notes = state.evaluator.prepare(state.preparation(band, until=until))
     state.notes += notes
     return notes

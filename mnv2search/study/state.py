@@ -28,6 +28,8 @@ class SearchState:
 
     Args:
         spent_s: time that was already used, for instance to read images.
+        limit: returns a shorter time limit for the search, or None; called after the measurement of the baseline
+            with its slowest network within the budget or, if none is, with its fastest.
 
     Attributes:
         next_trial: number of the next network of the space, above all known numbers even if records were lost.
@@ -56,6 +58,7 @@ class SearchState:
         storage: Storage | None = None,
         clock: Callable[[], float] = time.monotonic,
         spent_s: float = 0.0,
+        limit: Callable[[ModelSpec], float | None] | None = None,
     ) -> None:
         if not space.axes:
             raise OptionError(
@@ -68,7 +71,7 @@ class SearchState:
         given = self.evaluator.given(space)
         self.given = () if given is None else given_shapes(space, given)
         self.grid = baseline_grid(space)
-        self.deadline = Deadline(settings.time_s, clock=clock, spent_s=spent_s)
+        self.deadline, self._limit = Deadline(settings.time_s, clock=clock, spent_s=spent_s), limit
         self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)
         self.latency = LatencyModel(device, budget_ms=budget.latency_ms, cache=self.storage.cache, clock=clock)
         predictor, least = self.latency.predictor, REGION_BEGINS if self.plan.is_prepared else 0.0
@@ -177,6 +180,15 @@ class SearchState:
         )
 
     # -- time ----------------------------------------------------------------------------------------------------
+
+    def limit_time(self) -> None:
+        """Shorten the search by the slowest network of the baseline within the budget."""
+        grid = [e for e in self.baseline.values() if e.spec in self.grid and e.latency is not None]
+        fitting = [e for e in grid if e.is_feasible]
+        chosen = max(fitting, key=median_ms_of) if fitting else min(grid, key=median_ms_of, default=None)
+        limit_s = None if self._limit is None or chosen is None else self._limit(chosen.spec)
+        if limit_s is not None and self.deadline.time_s is not None:
+            self.deadline.time_s = min(self.deadline.time_s, limit_s)
 
     @property
     def is_over(self) -> bool:

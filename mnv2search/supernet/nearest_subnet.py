@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mnv2search.cost import cost_of
@@ -10,7 +10,7 @@ from mnv2search.model.elastic import smallest_and_largest
 from mnv2search.spec.layers import Layer
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
-from mnv2search.spec.space import Pick, SearchSpace, canonical, origins, resolve
+from mnv2search.spec.space import Axis, Pick, SearchSpace, canonical, origins, resolve
 from mnv2search.supernet.inheritance import corresponds, places_of, stages
 
 RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
@@ -28,6 +28,44 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
     """
     best, _ = most_alike(space, old)
     return canonical(space, _at_a_resolution(space, best, band))
+
+
+def fitting_subnets(space: SearchSpace, old: ModelSpec, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
+    """For every resolution of a space, the pick most similar to another network, without the blocks that do not fit.
+
+    Blocks are removed until `fits` returns True: first those with the most multiply-adds, since a residual block of a
+    trained network is worth about as much as another. Resolutions at which no such network fits are left out.
+    """
+    best, alike = most_alike(space, old)
+    index = next((index for index, axis in enumerate(space.axes) if axis.at == RESOLUTION), None)
+    sides = [best] if index is None else [_with(best, index, side) for side in range(len(space.axes[index].options))]
+    found = [_without_blocks(space, side, fits) for side in sides] if alike else []
+    return tuple(dict.fromkeys(canonical(space, pick) for pick in found if pick is not None))
+
+
+def _without_blocks(space: SearchSpace, pick: Pick, fits: Callable[[Pick], bool]) -> Pick | None:
+    def madds_of(pick: Pick) -> int:
+        return cost_of(resolve(space, pick)).madds
+
+    while not fits(pick):
+        fewer = [
+            _with(pick, index, option)
+            for index, axis in enumerate(space.axes)
+            if axis.at.endswith(REPEATS)
+            for option in range(len(axis.options))
+            if axis.options[option] == _next_lower(axis, pick[index])
+        ]
+        if not fewer:
+            return None
+        pick = min(fewer, key=madds_of)
+    return pick
+
+
+def _next_lower(axis: Axis, option: int) -> object:
+    """The largest value of a numeric axis below that of an option; None if there is none."""
+    values, own = axis.options, axis.options[option]
+    lower = [value for value in values if isinstance(value, int) and isinstance(own, int) and value < own]
+    return max(lower, default=None)
 
 
 def most_alike(space: SearchSpace, old: ModelSpec) -> tuple[Pick, float]:

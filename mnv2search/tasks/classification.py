@@ -43,6 +43,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
     metric = "top1"
     head = Classifier
     unused = ("zoom_out", "mosaic")
+    learning_exponent = 0.4
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002

@@ -149,6 +149,8 @@ class Task(ABC, Generic[D, E, B]):
         tries: number of examples by which an evaluation is timed.
         evaluations: largest number of evaluations in a training, before the last.
         length: length of the trainings of a search.
+        learning_exponent: the error (1 minus the main metric) and the loss of a short training decrease as the
+            number of images to the power of minus this exponent.
         distributes: several processes can train a network together.
         has_scores: predictions are shown if their score is above a threshold.
         distills: a network can learn from the outputs of a teacher.
@@ -163,6 +165,7 @@ class Task(ABC, Generic[D, E, B]):
     tries: ClassVar[int] = 16
     evaluations: ClassVar[float] = math.inf
     length: ClassVar[SearchLength] = OF_CLASSIFIERS
+    learning_exponent: ClassVar[float] = 0.1
     distributes: ClassVar[bool] = False
     has_scores: ClassVar[bool] = False
     distills: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from typing import NamedTuple
 TRIAL_STEPS = 24
 TRIAL_SHARE = 0.1
 # Share of the time to plan with; the rest is for delays.
-TIME_SHARE = 0.9
+TIME_SHARE = 0.95
 # Largest share of the time for steps and evaluations that evaluations take, apart from the last.
 JUDGING_SHARE = 0.25
 

@@ -20,12 +20,18 @@ from mnv2search.model.weights.network_file import read_learned, read_network
 from mnv2search.report.training import finetuned_lines, finetuned_rows
 from mnv2search.results.finetuning import FINETUNE, Finetuned, finetuned_json, measured_of, recall_finetuned
 from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search import shipping as best
+from mnv2search.workflows.search import run, time_shares
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
+from mnv2search.workflows.search.shipping import train_best
+from mnv2search.workflows.search.time_shares import TimeShares
+
+# Seconds for trainings, by a clock that advances whenever it is read.
+LEFT_S = 30.0
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,9 +45,17 @@ def request_of_run(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 @pytest.fixture(scope="module")
 def outcome(request_of_run: Request) -> Outcome:
+    clock = CountingClock(0.1)
+
+    def begun_late(*arguments: Any, deadline: Deadline, **options: Any) -> Any:
+        assert deadline.left_s is not None
+        clock.now_s += deadline.left_s - LEFT_S
+        return train_best(*arguments, deadline=deadline, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best, "FINETUNE_SHARES", {"training": (0.003, 0.001)})
-        return run_job(request_of_run, on_progress=lambda _: None, clock=CountingClock(0.1))
+        patch.setattr(time_shares, "AFTER_TRAININGS", TimeShares(search=0.997, longest=0.001))
+        patch.setattr(run, "train_best", begun_late)
+        return run_job(request_of_run, on_progress=lambda _: None, clock=clock)
 
 
 def trained_on(candidates: Sequence[Evaluation], evaluator: TrainEvaluator, **options: Any) -> Finetuned:

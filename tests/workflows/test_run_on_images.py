@@ -42,12 +42,14 @@ from mnv2search.training.good_state import DivergedError
 from mnv2search.training.train import train as train_network
 from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import shipping as module
+from mnv2search.workflows.search import time_shares
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, best_of, candidates_of
 from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
+from mnv2search.workflows.search.time_shares import TimeShares
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.evaluator import Method
@@ -71,12 +73,17 @@ head: {classes: 1000, dropout: 0.0}
 
 
 # Less time for trainings than users give, since each step takes some of the tests' time.
-SHARES = {"shared weights": (0.4, 0.3)}
+SHARES = TimeShares(search=0.6, longest=0.3)
+
+
+def shorten_trainings(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(time_shares, "OF_FEW", SHARES)
+    patch.setattr(time_shares, "OF_MANY", SHARES)
 
 
 @pytest.fixture(autouse=True)
 def _short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FINETUNE_SHARES", SHARES)
+    shorten_trainings(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +170,7 @@ def test_a_reduced_supernet_leaves_no_weights_that_do_not_fit(tmp_path: Path, pi
 def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(module, "FINETUNE_SHARES", SHARES)
+        shorten_trainings(patch)
         request = request_of(
             tmp_path_factory.mktemp("run"),
             pictures,
@@ -487,7 +494,10 @@ def test_a_search_that_took_all_the_time_trains_none_and_says_so(
 ) -> None:
     evaluator = Shared(images)
     late = Deadline(100.0, clock=lambda: 0.0, spent_s=98.0)
-    found, notes = train_best(tmp_path, outcome.result, evaluator, deadline=late, seed=0, on_progress=lambda _: None)
+    result = outcome.result
+    found, notes = train_best(
+        tmp_path, result, evaluator, deadline=late, shares=SHARES, seed=0, on_progress=lambda _: None
+    )
     assert found is None
     assert "preparing and searching took 98 s of the 100 s given" in notes[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import islice
@@ -28,11 +29,12 @@ from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
-from mnv2search.spec.space import SearchSpace, pick_of
+from mnv2search.spec.space import Pick, SearchSpace, pick_of
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit
+from mnv2search.supernet.nearest_subnet import fitting_subnets
 from mnv2search.supernet.proxy_scale import Fidelity
-from mnv2search.supernet.train import recalibrate
+from mnv2search.supernet.train import PASSES, recalibrate
 from mnv2search.tasks.classification import Classification, classify
 from mnv2search.training.distributed import own_device
 
@@ -158,6 +160,11 @@ class SupernetEvaluator(Evaluator):
         source = given_network(options, space)
         return None if source is None else source.spec
 
+    def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
+        """For every resolution, the pick most similar to the network of the initial weights that fits."""
+        given = self.given(space)
+        return () if given is None else fitting_subnets(space, given, fits=fits)
+
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """The network with its part of the shared weights or, if it is outside the space, of the given weights."""
         model, supernet = build(spec, seed=seed), self._trained()
@@ -166,6 +173,12 @@ class SupernetEvaluator(Evaluator):
         if source is not None and corresponds(spec, source.spec):
             inherit(model, source)
         return model
+
+    def seen_images(self, spec: ModelSpec) -> float:
+        """The images of the shared training divided by the networks of a step; 0 for a network outside the space."""
+        supernet = self._trained()
+        pick = pick_of(supernet.net.space, with_classes(spec, len(self.dataset.classes)))
+        return 0.0 if pick is None else supernet.state.images / PASSES
 
     def learned_of(self, spec: ModelSpec) -> Learned:
         """Metadata of the shared weights, as `spec` is evaluated."""

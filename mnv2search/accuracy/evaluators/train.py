@@ -121,6 +121,11 @@ class TrainEvaluator(Evaluator):
         """The network with its trained weights or, if it was not trained, its initial ones."""
         return self._initial(spec, seed=seed) if (file := self.weights_file(spec)) is None else read_network(file)
 
+    def seen_images(self, spec: ModelSpec) -> float:
+        """The images of the training of the search, if the network was trained."""
+        seen = self._length.steps * min(self.recipe.batch, len(self.dataset.part("train")))
+        return 0.0 if self.weights_file(spec) is None else float(seen)
+
     def _initial(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         model = build(spec, seed=seed)
         if self._first is not None and corresponds(spec, self._first.spec):

@@ -52,8 +52,8 @@ from mnv2search.workflows.search.finetune_plan import (
     steps_within,
 )
 
-# Share of the time kept in reserve, for the evaluation on the test images and for delays.
-SPARE_SHARE = 0.05
+# Share of the time kept in reserve, for the files and for delays, and its maximum.
+SPARE_SHARE, SPARE_MOST_S = 0.05, 10.0
 # Every training gets this much time, however little is left.
 LEAST_S = 1.0
 # A training of a round ends if it takes this many times its expected time.
@@ -71,11 +71,12 @@ def finetune(
 ) -> Finetuned | None:
     """Train networks in rounds, and then the best of them for the rest of the time.
 
-    In each round, all networks take equal numbers of steps, and the better half enters the next round. If this half
-    has two or more networks, at least one of them is of the space and at least one is obvious. Every training begins
-    with the best weights of its network so far; if it does not improve them, they are kept. Networks for which there
-    is too little time are left out. `on_progress` is called with the name of a network and the progress of
-    its training. Returns None if there is too little time for any training.
+    In each round, all networks take equal numbers of steps, and the better half enters the next round. Networks are
+    ranked by the metrics that they are expected to reach if all of the remaining time is spent on them. If the better
+    half has two or more networks, at least one of them is of the space and at least one is obvious. Every training
+    begins with the best weights of its network so far; if it does not improve them, they are kept. Networks for which
+    there is too little time are left out. `on_progress` is called with the name of a network and the progress of its
+    training. Returns None if there is too little time for any training.
 
     Raises:
         RecordError: there are no candidates, or the report of an interrupted run cannot be read.
@@ -101,12 +102,16 @@ class _Entrant:
     Attributes:
         best: metrics of its best weights so far; None if it has none.
         is_kept: whether its best weights are those of the search.
+        seen: number of images for which its initial weights were trained in the search.
+        images_per_s: speed of its last training, without evaluations; 0 before the first.
         after: metrics after each of its trainings; None before the first.
     """
 
     evaluation: Evaluation
     best: Metrics | None = None
     is_kept: bool = False
+    seen: float = 0.0
+    images_per_s: float = 0.0
     steps: int = 0
     after: list[Metrics] | None = None
 
@@ -122,7 +127,7 @@ class _Rounds:
         self.request, self.report, self.on_progress = request, report, on_progress
         self.rungs = list(report.rungs)
         self.begin = request.clock()
-        self.ends = self.begin + (1 - SPARE_SHARE) * request.time_s
+        self.ends = self.begin + request.time_s - min(SPARE_SHARE * request.time_s, SPARE_MOST_S)
         self.rounds_end = max(self.begin, self.ends - request.best_s)
         self.recipe = self._searched_recipe() or load_recipe(SHORT_RECIPE)
         self.batch = min(self.recipe.batch, request.epoch_images)
@@ -144,7 +149,7 @@ class _Rounds:
             entered = self._round(number, entered)
             self.agreement = self.agreement or self._agreement(entered)
             compared = self._compared(entered) or compared
-            entered = halved(self._ranked(entered, is_last=len(entered) == 2), self.request.obvious)
+            entered = self._going_on(number, entered)
             self.decoded.forget([e.spec for e in entered])
             number += 1
         (best,) = entered
@@ -220,9 +225,34 @@ class _Rounds:
             raise diverged
         return tuple(going_on)
 
+    def _going_on(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
+        """The networks of the next round, or of the longest training; a resumed run keeps those chosen earlier."""
+        begun = self.rungs[number + 1].networks if number + 1 < len(self.rungs) else (self.report.best,)
+        if known := tuple(e for e in networks if e.spec.name in begun):
+            return known
+        ranked = self._ranked(networks, is_last=len(networks) == 2)
+        chosen = halved(ranked, self.request.obvious)
+        if len(networks) == 2 and _merit(self._best(ranked[0])) < _merit(self._best(ranked[1])):
+            first, second = (e.spec.name for e in ranked)
+            self.notes.append(
+                f"{first} is trained on, although {second} is better so far: {second} is trained more slowly, or its "
+                "weights were trained for longer before"
+            )
+        return chosen
+
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
         """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
-        return sorted(networks, key=lambda e: _merit(self._best(e), by_loss=not is_last), reverse=True)
+        left_s = max(0.0, self.ends - self.request.clock())
+        return sorted(networks, key=lambda e: self._expected(e, left_s, by_loss=not is_last), reverse=True)
+
+    def _expected(self, evaluation: Evaluation, left_s: float, *, by_loss: bool) -> tuple[bool, float]:
+        """The merit of a network that is trained for `left_s` more: errors decrease as a power of the images seen."""
+        entrant = self.all[evaluation.spec.name]
+        seen = entrant.seen + entrant.steps * self.batch
+        growth = (seen + left_s * entrant.images_per_s) / seen if seen else 1.0
+        is_main, merit = _merit(self._best(evaluation), by_loss=by_loss)
+        most = 0.0 if by_loss or not is_main else 1.0  # merits are a negative loss, or a ratio
+        return is_main, most - (most - merit) * growth**-self.request.task.learning_exponent
 
     def _best(self, evaluation: Evaluation) -> Metrics:
         best = self.all[evaluation.spec.name].best
@@ -256,7 +286,7 @@ class _Rounds:
         """Train the best network for the rest of the time; returns the recipe, None if that is too little."""
         if (recipe := self._longest_recipe(entrant)) is None:
             return None, 0
-        self._write(longest=recipe.name)
+        self._write(longest=recipe.name, best=entrant.name)
         if recipe != self.recipe:
             self.decoded = Decoded(self.request, recipe)
         parts = self.decoded.parts(entrant.evaluation.spec)
@@ -286,16 +316,19 @@ class _Rounds:
 
     def _trained(self, entrant: _Entrant, job: Job) -> Trained:
         """Train a network from its best weights so far, and keep the better ones."""
-        spec, own = entrant.evaluation.spec, training_folder(self.request.folder, entrant.evaluation)
+        request = self.request
+        spec, own = entrant.evaluation.spec, training_folder(request.folder, entrant.evaluation)
         if entrant.after is None:
             entrant.best, entrant.after = self._known(entrant), []
-        parts, request = self.decoded.parts(spec), self.request
+            entrant.seen = 0.0 if request.evaluator is None else request.evaluator.seen_images(spec)
+        parts = self.decoded.parts(spec)
         train_part, val = parts.examples["train"], parts.examples["val"]
         model = read_network(own / BEST) if (own / BEST).exists() and entrant.best else self._initial(spec)
         done = train(model, request.task, train_part, val, parts.recipe, job, classes=request.data.classes)
         if job.steps is not None and done.steps < job.steps:
             self.notes.append(f"{spec.name}: ended after {done.steps} of {job.steps} steps, as the time was over")
         entrant.steps += done.steps
+        entrant.images_per_s = done.images_per_s
         if entrant.best is None or _merit(done.best) >= _merit(entrant.best):
             entrant.best, entrant.is_kept = done.best, False
             write_whole(own / BEST, (job.folder / BEST).read_bytes())
@@ -346,9 +379,10 @@ class _Rounds:
 
     # -- results ---------------------------------------------------------------------------------------------------
 
-    def _write(self, *, longest: str = "") -> None:
+    def _write(self, *, longest: str = "", best: str = "") -> None:
         """Write what has begun, for a resumed run."""
-        begun = {"recipe": self.recipe.name, "rungs": [asdict(one) for one in self.rungs], "longest": longest}
+        rungs = [asdict(one) for one in self.rungs]
+        begun = {"recipe": self.recipe.name, "rungs": rungs, "longest": longest, "best": best}
         write_text(self.request.folder / REPORT, json.dumps(begun) + "\n")
 
     def _finished(self, shipped: Evaluation, recipe: Recipe, longest: int, compared: Compared | None) -> Finetuned:

@@ -122,10 +122,16 @@ def most_steps(request: Finetuning, batch: int) -> float:
     if not isinstance(request.candidates[0].spec.head, Classifier):
         return math.inf
     networks = (*request.candidates, *request.obvious)
-    cheapest, device = min(networks, key=lambda e: cost_of(e.spec).madds).spec, own_device()
-    timed = (build(cheapest).to(device), plan(cheapest))
-    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * request.time_s, clock=request.clock)
-    return rate * request.time_s / cost_of(cheapest).madds / batch
+    cheapest = min(networks, key=lambda e: cost_of(e.spec).madds).spec
+    return images_within(cheapest, time_s=request.time_s, clock=request.clock) / batch
+
+
+def images_within(spec: ModelSpec, *, time_s: float, clock: Callable[[], float] = time.monotonic) -> float:
+    """Estimate how many images a classifier can be trained on within a time, from a few passes over random images."""
+    device = own_device()
+    timed = (build(spec).to(device), plan(spec))
+    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
+    return rate * time_s / cost_of(spec).madds
 
 
 def speed_of(request: Finetuning, networks: Sequence[Evaluation], decoded: Decoded) -> Speed:

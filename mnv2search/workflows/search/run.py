@@ -18,6 +18,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
@@ -25,7 +26,7 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
-from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Storage
+from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.checks.confirm import Confirmation
@@ -33,7 +34,8 @@ from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_ru
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
-from mnv2search.workflows.search.shipping import check_finetuning, set_aside, settings_of_search, train_best
+from mnv2search.workflows.search.shipping import check_finetuning, set_aside, train_best
+from mnv2search.workflows.search.time_shares import TimeDivision, TimeShares
 from mnv2search.workflows.search.trust import remember
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
@@ -153,10 +155,15 @@ def _searched(
     clock: Callable[[], float],
 ) -> Outcome:
     previous = recorded(folder, space)
-    settings = settings_of_search(request.settings, evaluator) if request.finetunes else request.settings
+    division = TimeDivision(request.settings, evaluator, clock)
     whole_s = request.settings.time_s
     held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
-    left = remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
+
+    def remaining(manifest: Manifest) -> Settings | None:
+        settings = division.of_search if request.finetunes else request.settings
+        return remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
+
+    began, left = manifest, remaining(manifest)
     goes_beyond = left is not None and manifest.status in ENDED
     if goes_beyond:
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
@@ -175,6 +182,11 @@ def _searched(
             log.charge(clock() - began_s)
         told.progress(_left_of_whole(progress, log, whole_s) if request.finetunes else progress)
 
+    def limit(spec: ModelSpec) -> float | None:
+        division.fit(spec)
+        fitted = remaining(began)
+        return None if fitted is None else fitted.time_s
+
     search = Search(
         space,
         device=device,
@@ -185,6 +197,7 @@ def _searched(
         storage=Storage(previous=previous, study_path=folder / STUDY_FILE, work=folder / WORK, cache=LatencyCache()),
         clock=clock,
         spent_s=clock() - began_s,
+        limit=limit if request.finetunes else None,
     )
     if request.finetunes and goes_beyond:
         set_aside(folder)
@@ -195,7 +208,7 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    outcome = _finished(folder, request, result, evaluator, log, progressed, clock)
+    outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
 
 
@@ -211,6 +224,7 @@ def _finished(
     result: SearchResult,
     evaluator: Evaluator,
     log: RunLog,
+    shares: TimeShares,
     on_progress: Callable[[Progress], None],
     clock: Callable[[], float],
 ) -> Outcome:
@@ -225,6 +239,7 @@ def _finished(
             evaluator,
             earlier=earlier,
             deadline=whole if request.finetunes else None,
+            shares=shares,
             seed=request.settings.seed,
             on_progress=on_progress,
         )

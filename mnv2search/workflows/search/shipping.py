@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.accuracy.evaluator import Evaluator, Method
+from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.errors import OptionError, check_package
 from mnv2search.evaluation import Evaluation
 from mnv2search.results.finetuning import BEFORE, FINETUNE, REPORT, Finetuned, finetuned_of_run
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
+from mnv2search.workflows.search.time_shares import TimeShares
 
 if TYPE_CHECKING:
     from mnv2search.training.progress import Progress as Training
     from mnv2search.workflows.search.finetune_plan import Finetuning
 
 
-# Shares of the time of a run for fine-tuning and, within them, for the longest training. The latter is shorter after
-# a search that trains networks separately, since the best network is already trained.
-FINETUNE_SHARES: dict[Method, tuple[float, float]] = {"shared weights": (0.75, 0.52), "training": (0.55, 0.4)}
 # Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
 LEAST_SHARE, LEAST_RESUMED_S = 0.15, 20.0
 
@@ -44,14 +41,6 @@ def check_finetuning(settings: Settings, evaluator: Evaluator) -> None:
     check_package("kornia", feature="fine-tuning the best networks", extra="train")
 
 
-def settings_of_search(settings: Settings, evaluator: Evaluator) -> Settings:
-    """Settings of a search that leaves time for fine-tuning."""
-    if settings.time_s is None:
-        return settings
-    share = 1 - FINETUNE_SHARES[evaluator.method][0]
-    return replace(settings, time_s=share * settings.time_s, share=share)
-
-
 def train_best(
     folder: Path,
     result: SearchResult,
@@ -59,6 +48,7 @@ def train_best(
     *,
     earlier: Finetuned | None = None,
     deadline: Deadline | None,
+    shares: TimeShares,
     seed: int,
     on_progress: Callable[[Progress], None],
 ) -> tuple[Finetuned | None, tuple[str, ...]]:
@@ -76,8 +66,7 @@ def train_best(
     _write_weights(folder, result, evaluator, kept=rivals, ships=earlier is None)
     if deadline is None or deadline.time_s is None or not result.front:
         return None, ()
-    own, whole_s = folder / FINETUNE, FINETUNE_SHARES[evaluator.method][0] * deadline.time_s
-    time_s = min(whole_s, deadline.left_s or 0.0)
+    own, whole_s, time_s = folder / FINETUNE, shares.finetuning * deadline.time_s, deadline.left_s or 0.0
     if (own / REPORT).exists():
         time_s = max(time_s, LEAST_RESUMED_S)
     elif time_s < LEAST_SHARE * whole_s:
@@ -92,7 +81,8 @@ def train_best(
     def progressed(name: str, progress: Training) -> None:
         on_progress(_progress(name, progress, result, deadline))
 
-    request = _finetuning(own, result, evaluator, deadline, time_s=time_s, seed=seed)
+    best_s = min(time_s, shares.longest * deadline.time_s)
+    request = _finetuning(own, result, evaluator, deadline, time_s=time_s, best_s=best_s, seed=seed)
     found = finetune(request, on_progress=progressed)
     if found is None:
         return _without(folder, result, deadline)
@@ -137,11 +127,17 @@ def _progress(name: str, training: Training, result: SearchResult, deadline: Dea
 
 
 def _finetuning(
-    folder: Path, result: SearchResult, evaluator: Evaluator, deadline: Deadline, *, time_s: float, seed: int
+    folder: Path,
+    result: SearchResult,
+    evaluator: Evaluator,
+    deadline: Deadline,
+    *,
+    time_s: float,
+    best_s: float,
+    seed: int,
 ) -> Finetuning:
     from mnv2search.workflows.search.finetune_plan import Finetuning, best_of, candidates_of  # late: it loads torch
 
-    assert deadline.time_s is not None
     assert evaluator.task is not None
     assert evaluator.dataset is not None
     is_trained = evaluator.method == "training"
@@ -153,7 +149,7 @@ def _finetuning(
         evaluator=evaluator,
         folder=folder,
         time_s=time_s,
-        best_s=min(time_s, FINETUNE_SHARES[evaluator.method][1] * deadline.time_s),
+        best_s=best_s,
         seed=seed,
         clock=deadline.clock,
     )

@@ -1,0 +1,85 @@
+"""Divide the time of a run between the search, the rounds of trainings, and the longest training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from mnv2search.accuracy.evaluator import Evaluator
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.study.types import Settings
+
+
+class TimeShares(NamedTuple):
+    """Shares of the time of a run for the search and the longest training; the rounds of trainings get the rest."""
+
+    search: float
+    longest: float
+
+    @property
+    def finetuning(self) -> float:
+        """Share of the time for the rounds of trainings and the longest training."""
+        return 1 - self.search
+
+
+# Epochs that an obvious network could be trained for in the whole time, and shares for few and many. While epochs are
+# few, every tenth of the time that is not spent on the longest training costs one error in 25; see
+# docs/research/2026-11-30-against-the-obvious.md.
+FEW_EPOCHS, MANY_EPOCHS = 10.0, 100.0
+OF_FEW, OF_MANY = TimeShares(search=0.2, longest=0.68), TimeShares(search=0.3, longest=0.5)
+# After a search that trains networks separately, whose best network is already trained.
+AFTER_TRAININGS = TimeShares(search=0.45, longest=0.4)
+
+
+def time_shares(epochs: float) -> TimeShares:
+    """The shares for a number of epochs that an obvious network could be trained for in the whole time.
+
+    >>> time_shares(5), time_shares(1000)
+    (TimeShares(search=0.2, longest=0.68), TimeShares(search=0.3, longest=0.5))
+    >>> shares = time_shares(31.6)
+    >>> round(shares.search, 2), round(shares.longest, 2)
+    (0.25, 0.59)
+    """
+    place = math.log(max(epochs, FEW_EPOCHS) / FEW_EPOCHS) / math.log(MANY_EPOCHS / FEW_EPOCHS)
+    few, many = OF_FEW, OF_MANY
+    place = min(1.0, place)
+    return TimeShares(*(one + place * (other - one) for one, other in zip(few, many, strict=True)))
+
+
+@dataclass(slots=True)
+class TimeDivision:
+    """The division of the time of a run, adapted to the number of possible epochs when it is known.
+
+    Attributes:
+        settings: settings of the whole run.
+        shares: the present shares; before `fit`, those of many epochs.
+    """
+
+    settings: Settings
+    evaluator: Evaluator
+    clock: Callable[[], float] = time.monotonic
+    shares: TimeShares = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shares = AFTER_TRAININGS if self.evaluator.method == "training" else OF_MANY
+
+    @property
+    def of_search(self) -> Settings:
+        """Settings of the search."""
+        whole_s, share = self.settings.time_s, self.shares.search
+        if whole_s is None:
+            return self.settings
+        return replace(self.settings, time_s=share * whole_s, share=share)
+
+    def fit(self, spec: ModelSpec) -> None:
+        """Adapt the shares to the training speed of an obvious network, if networks of the search share weights."""
+        evaluator, whole_s = self.evaluator, self.settings.time_s
+        if evaluator.method != "shared weights" or evaluator.dataset is None or whole_s is None:
+            return
+        from mnv2search.workflows.search.finetune_plan import images_within  # late: it loads torch
+
+        images = images_within(spec, time_s=whole_s, clock=self.clock)
+        self.shares = time_shares(images / len(evaluator.dataset.part("train")))
