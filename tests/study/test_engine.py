@@ -21,6 +21,7 @@ from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
 from mnv2search.study.phases import FIRST_PICKS
+from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import Evaluated, Listener, Progress, SearchResult, Settings, Storage
 
 SMALL = """
@@ -370,3 +371,17 @@ def test_fewer_trials_than_first_networks_are_spread_over_them(trials: int) -> N
     assert len(found) == trials
     assert min(found) < 0.5 * BUDGET_MS
     assert trials == 1 or max(found) > 0.8 * BUDGET_MS
+
+
+def test_the_limit_of_the_time_is_chosen_by_the_slowest_network_of_the_grid_that_fits() -> None:
+    asked: list[ModelSpec] = []
+
+    def limit(spec: ModelSpec) -> float:
+        asked.append(spec)
+        return 0.0
+
+    settings = Settings(trials=30, time_s=1e6)
+    result = run_search(small(), budget=BUDGET, settings=settings, limit=limit)
+    fitting = [e for e in result.baseline if e.is_feasible]
+    assert asked == [max(fitting, key=median_ms_of).spec]
+    assert result.trials < 30

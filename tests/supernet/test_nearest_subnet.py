@@ -12,7 +12,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import Pick, SearchSpace, pick_of, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space, load_spec, loads
-from mnv2search.supernet.nearest_subnet import likeness, nearest_subnet
+from mnv2search.supernet.nearest_subnet import fitting_subnets, likeness, most_alike, nearest_subnet
 from mnv2search.supernet.train import ALONE, Shrinking
 
 SPACE = """
@@ -105,3 +105,26 @@ def test_the_network_that_weights_belong_to_learns_alone_first() -> None:
     assert early == [[picks[0]]] * 20
     assert {drawn[0] for drawn in late} == {picks[0]}
     assert len({drawn[1] for drawn in late}) > 5
+
+
+def test_blocks_are_removed_until_the_most_similar_network_fits() -> None:
+    space, given = load_space("mnasnet"), load_spec("efficientnet_lite0")
+    best, _ = most_alike(space, given)
+    for most in (60e6, 120e6):
+
+        def fits(pick: Pick, most: float = most) -> bool:
+            return cost_of(resolve(space, pick)).madds <= most
+
+        found = fitting_subnets(space, given, fits=fits)
+        assert found
+        for spec in (resolve(space, pick) for pick in found):
+            whole = replace(resolve(space, best), resolution=spec.resolution)
+            assert cost_of(spec).madds <= most
+            assert cost_of(whole).madds <= most or spec.blocks != whole.blocks
+            assert [replace(b, repeats=1) for b in spec.blocks] == [replace(b, repeats=1) for b in whole.blocks]
+    assert not fitting_subnets(space, given, fits=lambda _: False)
+    assert len(fitting_subnets(space, given, fits=lambda _: True)) == 5  # one for each resolution
+
+
+def test_no_network_is_similar_to_one_of_other_rows() -> None:
+    assert not fitting_subnets(tiny(), load_spec("efficientnet_lite0"), fits=lambda _: True)

@@ -329,6 +329,65 @@ def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_las
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
 
 
+def test_the_network_that_will_be_better_in_the_remaining_time_is_trained_on(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
+        monkeypatch.setattr(finetuning, name, 0)
+    slow, fast, *_ = candidates_of(outcome.result.finalists)
+    real, values = train_network, {slow.spec.name: 0.62, fast.spec.name: 0.6}
+
+    def train(model: MobileNet, *words: Any, **options: Any) -> Any:
+        done, name = real(model, *words, **options), model.spec.name
+        best = replace(done.best, main=share("top1", values[name], 100), loss=1.0)
+        return replace(done, best=best, images_per_s={slow.spec.name: 100.0, fast.spec.name: 400.0}[name])
+
+    monkeypatch.setattr(finetuning, "train", train)
+    usual: dict[str, Any] = {"obvious": [fast], "time_s": 3.0, "best_s": 2.0}
+    found = finetuned_of([slow], images, folder=tmp_path / "one", clock=CountingClock(0.02), **usual)
+    assert found is not None
+    assert found.networks[found.best] == fast
+    assert f"{fast.spec.name} is trained on, although {slow.spec.name} is better so far" in " ".join(found.notes)
+    values[slow.spec.name] = 0.9
+    found = finetuned_of([slow], images, folder=tmp_path / "two", clock=CountingClock(0.02), **usual)
+    assert found is not None
+    assert found.networks[found.best] == slow
+
+
+def test_an_interrupted_longest_training_is_not_exchanged_for_another(
+    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
+        monkeypatch.setattr(finetuning, name, 0)
+    first, second, *_ = candidates_of(outcome.result.finalists)
+    usual: dict[str, Any] = {"obvious": [second], "folder": tmp_path, "time_s": 3.0, "best_s": 2.0}
+
+    def interrupt(_: str, __: Training) -> None:
+        if (tmp_path / first.spec.name / "longest").exists() or (tmp_path / second.spec.name / "longest").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(
+            Finetuning(
+                candidates=[first],
+                task=CLASSIFY,
+                data=images,
+                evaluator=None,
+                seed=0,
+                clock=CountingClock(0.02),
+                **usual,
+            ),
+            on_progress=interrupt,
+        )
+    begun = json.loads((tmp_path / "finetune.json").read_text())
+    assert begun["best"]
+    monkeypatch.setattr(finetuning._Rounds, "_ranked", lambda *_, **__: pytest.fail("chosen again"))
+    monkeypatch.setattr(finetuning._Rounds, "_compared", lambda *_: None)
+    found = finetuned_of([first], images, clock=CountingClock(0.02), **usual)
+    assert found is not None
+    assert found.networks[found.best].spec.name == begun["best"]
+
+
 def test_rounds_that_were_interrupted_continue_and_end_alike(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -554,7 +613,7 @@ def test_a_longer_time_trains_the_best_for_longer(tmp_path: Path, pictures: Path
     assert not longer.already_finished
     assert longer.result.elapsed_s > used_s
     assert longer.finetuned is not None
-    assert max(longer.finetuned.steps) > max(first.finetuned.steps)
+    assert longer.manifest.elapsed_s > first.manifest.elapsed_s
 
 
 def test_trainings_of_an_earlier_end_hold_where_there_is_no_time_for_longer_ones(
