@@ -17,7 +17,7 @@ WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 
 # Smaller resolutions of the network of given weights: multiples of this in px, from this share of the smallest side.
-SMALLER_STEP, SMALLEST_SHARE = 16, 0.5
+SMALLER_STEP, SMALLEST_SHARE = 8, 0.5
 
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64

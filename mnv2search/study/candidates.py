@@ -20,12 +20,14 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Pick, SearchSpace, canonical, resolve
 from mnv2search.study.hybrid.candidates import Description
-from mnv2search.study.hybrid.surrogate import IntArray
+from mnv2search.study.hybrid.surrogate import FloatArray, IntArray
 
 T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction leaves room for half an interval.
 HEADROOM = 0.015
+# Interest of networks that are faster than the region of interest.
+OF_FAST = 1e-3
 # Picks whose features are cached, at about 1 kB each; more than the sampler considers between two fits.
 REMEMBERED = 20_000
 # Fewest picks of a band, if the space has as many.
@@ -118,7 +120,7 @@ class Candidates:
         budget: limits for predicted violations.
         evaluator: source of lower bounds if its method is arithmetic.
         predictor: latency predictor of the device.
-        least: share of the latency budget below which a network counts as infeasible.
+        least: share of the latency budget below which networks are of little interest.
     """
 
     def __init__(
@@ -163,19 +165,25 @@ class Candidates:
         figures = self._looked_up(list(map(tuple, picks.tolist())))
         cost, _ = self._predictor.predict_features(figures["latency"])
         violation = figures["violation"] + [self._budget.latency_violation(float(ms) * (1 + HEADROOM)) for ms in cost]
-        violation += np.maximum(0.0, self._least - cost / self._budget.latency_ms)
+        shortfall = self._shortfall(cost)
         return Description(
             cost=cost,
             features=figures["features"],
             prior=figures["bound"] if self._bounds is not None else None,
             violation=violation,
+            interest=np.where(shortfall > 0, OF_FAST * np.exp(-shortfall), 1.0) if self._least else None,
             identity=figures["identity"],
         )
 
-    def fits(self, pick: Pick) -> bool:
-        """Whether a pick is predicted to be within all limits."""
-        violation = self.describe(np.array([pick])).violation
-        return violation is not None and not violation.any()
+    def _shortfall(self, cost: FloatArray) -> FloatArray:
+        """How far latencies are below the region of interest, as shares of the budget; 0 within the region."""
+        return np.maximum(0.0, self._least - cost / self._budget.latency_ms)
+
+    def fits(self, pick: Pick, *, share: float = 1.0) -> bool:
+        """Whether a pick is predicted to be within all limits, and within a share of the latency budget."""
+        described = self.describe(np.array([pick]))
+        assert described.violation is not None
+        return not described.violation.any() and float(described.cost[0]) <= share * self._budget.latency_ms
 
     def spread(self, picks: Sequence[Pick], *, count: int, top: float = 1.3) -> tuple[Pick, ...]:
         """Choose `count` picks, spread evenly over predicted latencies up to `top` times the budget."""
@@ -191,8 +199,9 @@ class Candidates:
         """
         described = self.describe(np.array(picks))
         assert described.violation is not None
-        order = np.argsort(described.violation, kind="stable")
-        fitting = int((described.violation == 0).sum())
+        outside = described.violation + self._shortfall(described.cost)
+        order = np.argsort(outside, kind="stable")
+        fitting = int((outside == 0).sum())
         if fitting > count:
             order = order[np.arange(count) * fitting // count]
         else:

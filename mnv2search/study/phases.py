@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import cast
 
@@ -28,6 +29,8 @@ from mnv2search.study.types import Evaluated, Phase, Stage
 # Networks of the initial design, and random picks from which they are chosen.
 FIRST_PICKS = 12
 FIRST_DRAWS = 200
+# Shares of the latency budget within which networks that are similar to that of given weights are evaluated first.
+SIMILAR_SHARES = (1.0, 0.85, 0.7)
 # Random picks from which the band of a preparation is chosen.
 BAND_DRAWS = 4000
 # Multiple of the budget that bounds the hypervolume: with the budget itself as the bound, the slowest networks that
@@ -146,7 +149,11 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
     baseline = [(e.spec, e.latency.median_ms) for e in state.baseline.values() if e.latency is not None]
     first = [(spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)]
     state.latency.predictor.fit([*baseline, *first])
-    similar = state.evaluator.similar(state.space, fits=state.candidates.fits)
+    similar = [
+        pick
+        for share in SIMILAR_SHARES
+        for pick in state.evaluator.similar(state.space, fits=partial(state.candidates.fits, share=share))
+    ]
     state.first = tuple(dict.fromkeys((*state.first, *similar)))
     band = state.candidates.band(sorted({*state.draw(random, BAND_DRAWS), *similar}))
     notes = state.evaluator.prepare(state.preparation(band, until=until))

@@ -37,7 +37,7 @@ def test_the_yardstick_of_squares_is_of_squares() -> None:
 def test_given_weights_add_their_network_at_the_resolutions_of_the_space_and_smaller_ones() -> None:
     space, given = load_space("mnasnet"), entry("efficientnet_lite0").spec
     found = given_shapes(space, given)
-    assert [spec.resolution for spec in found] == [48, 64, 80, 96, 128, 160, 192, 224]
+    assert [spec.resolution for spec in found] == [48, 56, 64, 72, 80, 88, 96, 128, 160, 192, 224]
     assert {spec.head for spec in found} == {space.template.head}
     assert {spec.blocks for spec in found} == {given.blocks}
 

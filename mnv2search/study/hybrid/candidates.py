@@ -21,6 +21,7 @@ class Description:
         features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
         prior: estimated accuracy, (N,), in the unit of accuracies, or None; its weight is learned.
         violation: predicted constraint violation, (N,), 0 if all constraints hold, or None without constraints.
+        interest: factor of the weight of each network, (N,), 0 to 1, or None if all are of equal interest.
         identity: hash of each network, (N,), equal if different choices result in the same network, or None.
     """
 
@@ -28,6 +29,7 @@ class Description:
     features: FloatArray
     prior: FloatArray | None = None
     violation: FloatArray | None = None
+    interest: FloatArray | None = None
     identity: IntArray | None = None
 
     def rows(self, index: IntArray) -> Description:
@@ -56,7 +58,7 @@ def checked_describe(describe: Describe) -> Describe:
 
     def described(choices: IntArray) -> Description:
         description = describe(choices)
-        values = [description.cost, description.features, description.prior, description.violation]
+        values = [getattr(description, name) for name in _COLUMNS if name != "identity"]
         if any(len(v) != len(choices) or not np.isfinite(v).all() for v in values if v is not None):
             raise OptionError(
                 f"the description of {len(choices)} networks has another length, or a value that is not finite",

@@ -40,7 +40,11 @@ class Feasibility:
         self._surrogate.fit(self._inputs(choices, describe(choices)), self._clipped(violations[chosen]))
 
     def weights(self, choices: IntArray, description: Description) -> FloatArray:
-        """Probability that each candidate is feasible, (N,)."""
+        """Probability that each candidate is feasible, times its interest, (N,)."""
+        probability = self._probability(choices, description)
+        return probability if description.interest is None else probability * description.interest
+
+    def _probability(self, choices: IntArray, description: Description) -> FloatArray:
         if self._scale > 0.0:
             predicted = self._surrogate.predict(self._inputs(choices, description), noisy=True)
             middle, above = self._surrogate.values(predicted, np.array([0.0, 1.0])).T
