@@ -16,14 +16,16 @@ from mnv2search.spec.space import SearchSpace
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 
-# Smaller resolutions of the network of given weights: multiples of this in px, from this share of the smallest side.
-SMALLER_STEP, SMALLEST_SHARE = 8, 0.5
+# Number of smaller resolutions of the network of given weights: multiples of 8 px, from half of the smallest side.
+SMALLER = 6
 
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
 # Networks of the grid, the slowest within the budget, that count as the obvious choice.
 OBVIOUS = 3
+# Resolutions of the network of given weights that count as the obvious choice.
+OBVIOUS_GIVEN = 2
 
 
 def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
@@ -76,9 +78,10 @@ def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
 def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
     """The obvious choices among networks within the budget, sorted slowest first.
 
-    These are the network of given weights at the largest resolution that fits, and the slowest of the grid.
+    These are the network of given weights at the two largest resolutions that fit, since the first may not fit when it
+    is measured again, and the slowest of the grid.
     """
-    own = [spec for spec in slowest_first if spec in given][:1]
+    own = [spec for spec in slowest_first if spec in given][:OBVIOUS_GIVEN]
     return (*own, *[spec for spec in slowest_first if spec not in given][:OBVIOUS])
 
 
@@ -87,8 +90,8 @@ def _smaller(space: SearchSpace) -> tuple[int, ...]:
     least = min(max(size) for size in sides)
     if least <= SMALL_SIDE_PX or any(size.height != size.width for size in sides):
         return ()
-    multiples = range(SMALLER_STEP, least, SMALLER_STEP)
-    return tuple(side for side in multiples if side >= SMALLEST_SHARE * least)
+    step = max(1, round(least / 2 / SMALLER / 8)) * 8
+    return tuple(range(least - step, least // 2 - 1, -step))[::-1]
 
 
 def _sides(space: SearchSpace) -> tuple[Resolution, ...]:

@@ -31,6 +31,8 @@ FIRST_PICKS = 12
 FIRST_DRAWS = 200
 # Shares of the latency budget within which networks that are similar to that of given weights are evaluated first.
 SIMILAR_SHARES = (1.0, 0.85, 0.7)
+# Such networks, of resolutions spread over those of the space, that are trained first if every network is trained.
+SIMILAR_TRAINED = 3
 # Random picks from which the band of a preparation is chosen.
 BAND_DRAWS = 4000
 # Multiple of the budget that bounds the hypervolume: with the budget itself as the bound, the slowest networks that
@@ -149,16 +151,17 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
     baseline = [(e.spec, e.latency.median_ms) for e in state.baseline.values() if e.latency is not None]
     first = [(spec, latency.median_ms) for spec, latency in zip(specs, latencies, strict=True)]
     state.latency.predictor.fit([*baseline, *first])
-    similar = [
-        pick
-        for share in SIMILAR_SHARES
-        for pick in state.evaluator.similar(state.space, fits=partial(state.candidates.fits, share=share))
-    ]
+    similar = [pick for share in SIMILAR_SHARES for pick in _similar(state, share=share)]
     state.first = tuple(dict.fromkeys((*state.first, *similar)))
     band = state.candidates.band(sorted({*state.draw(random, BAND_DRAWS), *similar}))
     notes = state.evaluator.prepare(state.preparation(band, until=until))
     state.notes += notes
     return notes
+
+
+def _similar(state: SearchState, *, share: float = 1.0) -> tuple[Pick, ...]:
+    """Picks that keep most of the initial weights within a share of the latency budget."""
+    return state.evaluator.similar(state.space, fits=partial(state.candidates.fits, share=share))
 
 
 def open_journal(state: SearchState) -> Journal:
@@ -187,10 +190,14 @@ def evaluate_initial_design(state: SearchState, journal: Journal) -> None:
     # picks of a preparation are already measured
     picks = evenly([pick for pick in state.first if pick not in state.networks], wanted)
     if not picks:
-        drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - set(state.networks))
-        picks = state.candidates.spread(drawn, count=wanted, top=state.plan.design_reach)
-    ordered = by_halves(picks)
-    for group in [(pick,) for pick in ordered] if state.plan.takes_time else [picks]:
+        similar = tuple(pick for pick in _similar(state) if pick not in state.networks)
+        picks = evenly(similar, min(SIMILAR_TRAINED, wanted)) if similar else ()
+        drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - {*state.networks, *picks})
+        others = state.candidates.spread(drawn, count=wanted - len(picks), top=state.plan.design_reach)
+        picks = (*picks, *by_halves(others))
+    else:
+        picks = by_halves(picks)
+    for group in [(pick,) for pick in picks] if state.plan.takes_time else [picks]:
         if state.is_over and any(map(state.plan.is_answered_by, state.networks.values())):
             return  # only now: at least one network must be measured for a front or a refusal
         if not state.has_time_for(group):

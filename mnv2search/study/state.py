@@ -13,7 +13,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
-from mnv2search.study.baseline import OBVIOUS, baseline_grid, given_shapes
+from mnv2search.study.baseline import OBVIOUS, OBVIOUS_GIVEN, baseline_grid, given_shapes
 from mnv2search.study.candidates import Candidates
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.evaluation_plan import plan_of
@@ -202,7 +202,7 @@ class SearchState:
         """Number of networks that there is time to measure before the final measurement, at most `most`."""
         finalists = finalists_of(self.rated, budget_ms=self.budget.latency_ms, of_region=self.plan.is_prepared)
         # the reference is loaded again too
-        left_s, final_s = self.deadline.left_s, (len(finalists) + OBVIOUS + 2) * self.latency.visit_s
+        left_s, final_s = self.deadline.left_s, (len(finalists) + OBVIOUS + OBVIOUS_GIVEN + 1) * self.latency.visit_s
         by_share = self.latency.room(self.deadline.until(self.plan.shares.search), most=most)
         return min(by_share, self.latency.room(None if left_s is None else left_s - final_s, most=most))
 

@@ -44,6 +44,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
     head = Classifier
     unused = ("zoom_out", "mosaic")
     learning_exponent = 0.4
+    short_recipe = "short"
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002

@@ -136,6 +136,10 @@ OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
+# Fewest epochs for which measures against overfitting, such as mixing images, are worth their cost.
+LONG_EPOCHS = 20
+
+
 class Task(ABC, Generic[D, E, B]):
     """A task, for networks with one kind of head; an instance has no state.
 
@@ -144,6 +148,7 @@ class Task(ABC, Generic[D, E, B]):
         metric: name of the main metric.
         head: type of the networks' head.
         recipe: name of the default recipe.
+        short_recipe: name of the default recipe for fewer than `LONG_EPOCHS` epochs; empty for the same.
         unused: settings of a recipe that the task ignores; a recipe that sets one is refused.
         packages: packages required for training, which are in the extra ``train``.
         tries: number of examples by which an evaluation is timed.
@@ -160,6 +165,7 @@ class Task(ABC, Generic[D, E, B]):
     metric: ClassVar[str]
     head: ClassVar[type[Head]]
     recipe: ClassVar[str] = "modern"
+    short_recipe: ClassVar[str] = ""
     unused: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     tries: ClassVar[int] = 16
@@ -169,6 +175,10 @@ class Task(ABC, Generic[D, E, B]):
     distributes: ClassVar[bool] = False
     has_scores: ClassVar[bool] = False
     distills: ClassVar[bool] = False
+
+    def recipe_for(self, epochs: float) -> str:
+        """Name of the default recipe of a training with a number of epochs."""
+        return self.short_recipe if self.short_recipe and epochs < LONG_EPOCHS else self.recipe
 
     @abstractmethod
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> D:

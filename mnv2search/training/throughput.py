@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import StoppedError
-from mnv2search.spec.plan import Plan
+from mnv2search.model.build import build
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
 from mnv2search.training.gradient_step import NonFiniteGradientError, gradient_step
 from mnv2search.training.learner import B, Job, Learner
 from mnv2search.training.optimizers import optimizer_of
@@ -33,6 +35,8 @@ LENGTHS = 1000
 LEAST_STEPS = 10
 # Images in a timed pass.
 BATCH = 32
+# Passes over random images to estimate the speed of this machine, and their largest share of the time.
+PASSES, PASSES_SHARE = 4, 0.05
 # Timed steps in each precision, and the largest ratio of times at which half precision is chosen: without hardware
 # support it is ten times slower, and saving a tenth is not worth the rounding errors.
 HALF_TRIALS = 3
@@ -168,6 +172,15 @@ def training_rate(
             spent_s += took_s
             done += madds
     return done / max(spent_s, 1e-9)
+
+
+def images_within(
+    spec: ModelSpec, *, time_s: float, device: str, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Estimate how many images a classifier can be trained on within a time, from a few passes over random images."""
+    timed = (build(spec).to(device), plan(spec))
+    rate = training_rate([timed] * PASSES, device=device, most_s=PASSES_SHARE * time_s, clock=clock)
+    return rate * time_s / cost_of(spec).madds
 
 
 def fastest(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 from searches import run_search
 
-from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, Report
+from mnv2search.accuracy.evaluator import AccuracyEvaluator, Evaluator, Method, Preparation, Report
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
@@ -16,7 +18,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.types import Runner
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick, SearchSpace
+from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
@@ -385,3 +387,27 @@ def test_the_limit_of_the_time_is_chosen_by_the_slowest_network_of_the_grid_that
     fitting = [e for e in result.baseline if e.is_feasible]
     assert asked == [max(fitting, key=median_ms_of).spec]
     assert result.trials < 30
+
+
+@pytest.mark.parametrize("method", ["training", "shared weights"])
+def test_networks_that_keep_the_given_weights_are_evaluated_first(method: Method) -> None:
+    kept: list[Pick] = []
+
+    class Given(Evaluator):
+        info = Counting.info
+
+        def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
+            picks = sorted({canonical(space, random_pick(space, Random(seed))) for seed in range(40)})
+            kept.extend(pick for pick in picks if fits(pick) and pick not in kept)
+            return tuple(kept[:1])
+
+        def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+            return Counting().evaluate(spec, seed=seed, report=report)
+
+    Given.method = method
+    heard = Heard()
+    assert judged_by(Given(), trials=20, heard=heard).trials == 20
+    begun = [item.pick for item in heard.items if item.stage == "calibration"]
+    assert kept[0] in begun
+    if method == "training":
+        assert begun[0] == kept[0]

@@ -11,7 +11,7 @@ from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
 from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search import finetune_plan
+from mnv2search.training import throughput
 from mnv2search.workflows.search.time_shares import (
     AFTER_TRAININGS,
     FEW_EPOCHS,
@@ -42,7 +42,7 @@ def test_a_search_with_shared_weights_is_shortened_where_there_are_few_epochs(
 ) -> None:
     evaluator = SupernetEvaluator(data=str(pictures))
     images = epochs * len(evaluator.dataset.train)
-    monkeypatch.setattr(finetune_plan, "images_within", lambda *_, **__: images)
+    monkeypatch.setattr(throughput, "images_within", lambda *_, **__: images)
     division = TimeDivision(Settings(time_s=100.0), evaluator)
     assert division.of_search.time_s == pytest.approx(100 * OF_MANY.search)
     division.fit(load_spec("mobilenet_v2"))
@@ -63,5 +63,5 @@ def test_without_a_time_limit_nothing_is_divided(pictures: Path) -> None:
 
 def test_more_time_allows_more_images() -> None:
     spec = load_spec("mobilenet_v2_0.35_96")
-    short, long = (finetune_plan.images_within(spec, time_s=time_s) for time_s in (1.0, 1000.0))
+    short, long = (throughput.images_within(spec, time_s=time_s, device="cpu") for time_s in (1.0, 1000.0))
     assert 0 < short < long

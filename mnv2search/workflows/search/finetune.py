@@ -16,7 +16,6 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_learned, read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.finetuning import (
-    LONG_RECIPE,
     REPORT,
     Agreement,
     Compared,
@@ -58,8 +57,6 @@ SPARE_SHARE, SPARE_MOST_S = 0.05, 10.0
 LEAST_S = 1.0
 # A training of a round ends if it takes this many times its expected time.
 PATIENCE = 2.0
-# Recipe of trainings shorter than this many epochs; longer ones use `LONG_RECIPE`.
-SHORT_RECIPE, LONG_EPOCHS = "short", 20
 # Likelihood below which losses of the search are not distinguished; smoothed ones may even be negative.
 LEAST_MERIT = 1e-12
 # Folder of the longest training.
@@ -129,7 +126,7 @@ class _Rounds:
         self.begin = request.clock()
         self.ends = self.begin + request.time_s - min(SPARE_SHARE * request.time_s, SPARE_MOST_S)
         self.rounds_end = max(self.begin, self.ends - request.best_s)
-        self.recipe = self._searched_recipe() or load_recipe(SHORT_RECIPE)
+        self.recipe = self._searched_recipe() or load_recipe(request.task.recipe_for(0))
         self.batch = min(self.recipe.batch, request.epoch_images)
         self.device, self.notes = own_device(), list[str]()
         self.decoded = Decoded(request, self.recipe)
@@ -304,15 +301,15 @@ class _Rounds:
 
     def _longest_recipe(self, entrant: _Entrant) -> Recipe | None:
         """The recipe of the longest training; None if there is too little time even for a short one."""
-        if self.report.longest == LONG_RECIPE:
-            return load_recipe(LONG_RECIPE)
+        if self.report.longest and self._searched_recipe() is None:
+            return load_recipe(self.report.longest)
         left_s = max(0.0, self.ends - self.request.clock())
         steps = steps_within([entrant.evaluation], self.speed, time_s=left_s)
         if not self.rungs and not self.report.longest and steps < FEWEST_STEPS:
             return None
-        is_free = self._searched_recipe() is None and not self.report.longest
-        is_long = steps * self.batch >= LONG_EPOCHS * self.request.epoch_images
-        return load_recipe(LONG_RECIPE) if is_free and is_long else self.recipe
+        if self._searched_recipe() is not None:
+            return self.recipe
+        return load_recipe(self.request.task.recipe_for(steps * self.batch / self.request.epoch_images))
 
     def _trained(self, entrant: _Entrant, job: Job) -> Trained:
         """Train a network from its best weights so far, and keep the better ones."""

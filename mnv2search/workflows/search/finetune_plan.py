@@ -16,20 +16,19 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import build
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import Classifier, ModelSpec
-from mnv2search.spec.plan import plan
 from mnv2search.spec.size import Size
 from mnv2search.study.results import median_ms_of, rank_of, slots_of
 from mnv2search.tasks.task import AnyTask, Data
 from mnv2search.training.distributed import own_device
-from mnv2search.training.throughput import Speed, Timed, training_rate
+from mnv2search.training.throughput import Speed, Timed, images_within
 from mnv2search.training.train import time_training
 
 # Networks of the space to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
 # Minimum steps of each network in a round, below which fewer networks enter; minimum steps of any useful training.
 LEAST_STEPS, FEWEST_STEPS = 12, 8
-# Passes to time this machine before anything else is done, and their largest share of the time.
-TIMED, TIMING_SHARE = 4, 0.05
+# Largest share of the time for timing a few steps.
+TIMING_SHARE = 0.05
 # Share of the time after which images of no further size are decoded.
 DECODING_SHARE = 0.3
 
@@ -123,15 +122,8 @@ def most_steps(request: Finetuning, batch: int) -> float:
         return math.inf
     networks = (*request.candidates, *request.obvious)
     cheapest = min(networks, key=lambda e: cost_of(e.spec).madds).spec
-    return images_within(cheapest, time_s=request.time_s, clock=request.clock) / batch
-
-
-def images_within(spec: ModelSpec, *, time_s: float, clock: Callable[[], float] = time.monotonic) -> float:
-    """Estimate how many images a classifier can be trained on within a time, from a few passes over random images."""
     device = own_device()
-    timed = (build(spec).to(device), plan(spec))
-    rate = training_rate([timed] * TIMED, device=device, most_s=TIMING_SHARE * time_s, clock=clock)
-    return rate * time_s / cost_of(spec).madds
+    return images_within(cheapest, time_s=request.time_s, device=device, clock=request.clock) / batch
 
 
 def speed_of(request: Finetuning, networks: Sequence[Evaluation], decoded: Decoded) -> Speed:

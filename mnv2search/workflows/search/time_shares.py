@@ -79,7 +79,8 @@ class TimeDivision:
         evaluator, whole_s = self.evaluator, self.settings.time_s
         if evaluator.method != "shared weights" or evaluator.dataset is None or whole_s is None:
             return
-        from mnv2search.workflows.search.finetune_plan import images_within  # late: it loads torch
+        from mnv2search.training.distributed import own_device  # late: it loads torch
+        from mnv2search.training.throughput import images_within
 
-        images = images_within(spec, time_s=whole_s, clock=self.clock)
+        images = images_within(spec, time_s=whole_s, device=own_device(), clock=self.clock)
         self.shares = time_shares(images / len(evaluator.dataset.part("train")))

@@ -11,7 +11,7 @@ from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import VOID
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.tasks.task import AnyTask, Data
+from mnv2search.tasks.task import Data
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.precision import Precision
 from mnv2search.training.progress import Progress
@@ -65,14 +65,14 @@ class TrainingRequest:
     stop: Callable[[], bool] = lambda: False
 
 
-def recipe_for(request: TrainingRequest, task: AnyTask) -> Recipe:
-    """The recipe of a request, or the default of the task, with the requested learning rate.
+def recipe_for(request: TrainingRequest, default: Recipe | str) -> Recipe:
+    """The recipe of a request, or the default one, with the requested learning rate.
 
     Raises:
         UnknownNameError: no shipped recipe has this name.
         SpecError: the file or the learning rate has errors.
     """
-    named = request.recipe or task.recipe
+    named = request.recipe or default
     recipe = load_recipe(named) if isinstance(named, str) else named
     return recipe if request.lr is None else replace(recipe, lr=request.lr)
 

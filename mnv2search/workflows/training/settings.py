@@ -84,6 +84,31 @@ def training_folder(name: str | Path) -> Path:
     return found
 
 
+def kept_recipe(folder: Path) -> Recipe | None:
+    """The recipe of the training in a folder; None if it holds no settings, such as one of an older version.
+
+    Raises:
+        RecordError: the settings cannot be read.
+        SpecError: the recipe has problems.
+    """
+    if not (folder / SETTINGS).exists():
+        return None
+    found = _settings_of(folder)
+    return replace(recipe_of(found.recipe, file=str(folder / SETTINGS)), name=found.recipe_name)
+
+
+def _settings_of(folder: Path) -> _Settings:
+    path = folder / SETTINGS
+    try:
+        return json_as(_Settings, read_bytes(path, max_bytes=MAX_BYTES))
+    except FileNotFoundError as error:
+        raise RecordError(
+            f"{folder} holds no {SETTINGS}", hint=f"resume with the original command, with -o {folder}"
+        ) from error
+    except (OSError, UnsafeFileError) as error:
+        raise RecordError(f"{path} cannot be read: {error}", hint="resume with the original command") from error
+
+
 def resumed_request(folder: Path, team: Team) -> TrainingRequest:
     """The request whose settings a folder holds.
 
@@ -91,15 +116,7 @@ def resumed_request(folder: Path, team: Team) -> TrainingRequest:
         RecordError: the folder holds no settings, or they cannot be used.
         SpecError: a network or the recipe in the settings has problems.
     """
-    path = folder / SETTINGS
-    try:
-        found = json_as(_Settings, read_bytes(path, max_bytes=MAX_BYTES))
-    except FileNotFoundError as error:
-        raise RecordError(
-            f"{folder} holds no {SETTINGS}", hint=f"resume with the original command, with -o {folder}"
-        ) from error
-    except (OSError, UnsafeFileError) as error:
-        raise RecordError(f"{path} cannot be read: {error}", hint="resume with the original command") from error
+    path, found = folder / SETTINGS, _settings_of(folder)
     if found.precision not in (None, *get_args(Precision)):
         raise RecordError(f"{path}: the precision is {found.precision!r}", hint="resume with the original command")
     weights_spec = None if found.weights_spec is None else _spec_of(found.weights_spec, path)

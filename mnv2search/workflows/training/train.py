@@ -16,21 +16,23 @@ from mnv2search.errors import OptionError, StoppedError
 from mnv2search.locking import folder_lock
 from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import Learned, read_network
+from mnv2search.recipe import Recipe
 from mnv2search.report.training import faults_lines, training_lines, training_note
 from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import AnyTask, Data, task_of
+from mnv2search.tasks.task import LONG_EPOCHS, AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Trained
 from mnv2search.training.resumption import BEST, LAST
+from mnv2search.training.throughput import images_within
 from mnv2search.training.train import train
 from mnv2search.workflows.training.images import evaluation_parts, worst_images
 from mnv2search.workflows.training.origin import REPORT
 from mnv2search.workflows.training.request import TrainingRequest, known_data, recipe_for
-from mnv2search.workflows.training.settings import SETTINGS, settings_text
+from mnv2search.workflows.training.settings import SETTINGS, kept_recipe, settings_text
 from mnv2search.workflows.training.training_log import logged, write_page
 
 
@@ -54,7 +56,7 @@ def train_spec(request: TrainingRequest) -> TrainingReport:
 
 def _check(request: TrainingRequest, task: AnyTask) -> None:
     """Refuse options that the task does not support, before anything is read."""
-    task.check(recipe_for(request, task))
+    task.check(recipe_for(request, task.recipe))
     if request.team.size > 1 and not task.distributes:
         raise OptionError(f"several processes cannot train for {task.name} together", hint="leave out torchrun")
     if request.teacher is not None and not task.distills:
@@ -64,13 +66,13 @@ def _check(request: TrainingRequest, task: AnyTask) -> None:
 class _Run:
     def __init__(self, request: TrainingRequest, task: AnyTask) -> None:
         self.request, self.task, self.folder, self.team = request, task, request.folder, request.team
-        self.recipe = recipe_for(request, task)
         self.data: Data = self.team.in_turn(lambda: task.read(request.data, seed=request.seed, void=request.void))
         self.known = known_data(self.data, request.known_data)
         self.faults = task.faults(self.data)
         for line in faults_lines(self.faults):
             request.on_note(line)
         self.spec = task.fitted(request.spec, self.data)
+        self.recipe = recipe_for(request, self.team.agreed(self._default_recipe))
         self.parts = self.team.in_turn(self._decoded)
 
     def report(self) -> TrainingReport:
@@ -109,6 +111,22 @@ class _Run:
         if team.is_leader:
             _write(report, parts.examples["test"], request.on_note)
         return report
+
+    def _default_recipe(self) -> Recipe | str:
+        """The recipe of the training in the folder, or the default of the task for the number of epochs."""
+        request, task = self.request, self.task
+        if request.recipe is not None:
+            return request.recipe
+        if (self.folder / LAST).exists():
+            return kept_recipe(self.folder) or task.recipe
+        epochs: float | None = request.epochs
+        if epochs is None and request.time_s is not None and task.short_recipe:
+            images = images_within(self.spec, time_s=request.time_s, device=self.team.device)
+            epochs = self.team.size * images / len(self.data.part("train"))
+        named = task.recipe if epochs is None else task.recipe_for(epochs)
+        if named != task.recipe and self.team.is_leader:
+            request.on_note(f"recipe {named}, for less than {LONG_EPOCHS} epochs; choose another with --recipe")
+        return named
 
     def _decoded(self) -> Parts[Sized]:
         def decoded(_: int) -> None:
