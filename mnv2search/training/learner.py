@@ -41,7 +41,7 @@ class Job:
         epochs: number of epochs (overrides the recipe).
         steps: number of steps (overrides epochs).
         time_s: wall time (overrides epochs): the number of steps is planned by the speed of the first steps, and
-            reduced if later steps are slower.
+            changed if later steps are slower or faster.
         refuses_short_time: raise `OptionError` if `time_s` is too short for a training, instead of a shorter one.
         limit_s: wall time limit of `steps` or `epochs`, which are shortened if they do not fit.
         after: evaluations after the training for which time is reserved, in units of a validation.

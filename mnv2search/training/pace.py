@@ -12,6 +12,8 @@ TRIAL_STEPS = 24
 TRIAL_SHARE = 0.1
 # Share of the time to plan with; the rest is for delays.
 TIME_SHARE = 0.95
+# A plan is lengthened if it would use less than this share of the time, up to this share of its steps.
+LEAST_USED, LAST_LENGTHENED = 0.9, 0.9
 # Largest share of the time for steps and evaluations that evaluations take, apart from the last.
 JUDGING_SHARE = 0.25
 
@@ -34,6 +36,7 @@ class Pace:
         evaluations: largest number of evaluations before the last.
         after: evaluations after the training, in units of a validation.
         time_share: share of the time to plan with.
+        lengthens: the plan becomes longer if later steps are faster.
         work: mean work of a remaining step, by the finished share of the training.
     """
 
@@ -47,6 +50,7 @@ class Pace:
         evaluations: float = math.inf,
         after: float = 0.0,
         time_share: float = TIME_SHARE,
+        lengthens: bool = False,
         work: Callable[[float], float] = lambda _: 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -58,6 +62,7 @@ class Pace:
         self._epoch_steps, self._evaluations, self._after = epoch_steps, evaluations, after
         self._judging_s, self._judged, self._expected_s = 0.0, 0, 0.0
         self._time_share, self._work, self._worked = time_share, work, 0.0
+        self._lengthens = lengthens
 
     @property
     def elapsed_s(self) -> float:
@@ -142,11 +147,17 @@ class Pace:
             steps = max(0, int(left_s / (step_s + evaluation_s / every)))
         return Plan(step + steps, every)
 
-    def shortened(self, step: int, plan: Plan) -> Plan:
-        """The plan, or a shorter plan if it no longer fits into the time."""
+    def adjusted(self, step: int, plan: Plan) -> Plan:
+        """The plan, or a shorter one if it no longer fits into the time, or a longer one if it leaves time unused."""
         left = plan.steps - step
         if self._time_s is None or left <= 0:
             return plan
         step_s = self._step_s(step / plan.steps)
         needed_s = self.least_s + left * step_s + left // plan.every * self.evaluation_s
-        return plan if needed_s <= self._time_s else self.plan(step, plan.steps)._replace(every=plan.every)
+        if needed_s > self._time_s:
+            return self.plan(step, plan.steps)._replace(every=plan.every)
+        is_early = step < LAST_LENGTHENED * plan.steps
+        if not (self._lengthens and is_early and needed_s < LEAST_USED * self._time_s):
+            return plan
+        longer = self.plan(step, plan.steps)._replace(every=plan.every)
+        return longer if longer.steps > plan.steps else plan

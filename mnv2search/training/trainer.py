@@ -116,6 +116,7 @@ class Trainer(Generic[B]):
             evaluations=self.evaluations or math.inf,
             after=job.after,
             time_share=learner.time_share,
+            lengthens=not state.steps,
             work=learner.work,
             clock=job.clock,
         )
@@ -275,7 +276,7 @@ class Trainer(Generic[B]):
     # -- length --------------------------------------------------------------------------------------------------
 
     def _set_length(self) -> None:
-        """Plan the steps that fit into the time by the leader's speed, and fewer if it decreases."""
+        """Plan the steps that fit into the time by the leader's speed, and other numbers if it changes."""
         state, pace, team = self.state, self.pace, self.job.team
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:
@@ -286,7 +287,7 @@ class Trainer(Generic[B]):
         if self.evaluations and not pace.evaluation_s and not is_over:
             self._expect()
         if state.steps:
-            found = team.agreed(lambda: pace.shortened(state.step, Plan(state.steps, self._every)))
+            found = team.agreed(lambda: pace.adjusted(state.step, Plan(state.steps, self._every)))
         else:
             found = team.agreed(self._planned)
         state.steps, state.every = found

@@ -28,7 +28,7 @@ from mnv2search.tasks.metrics import share
 from mnv2search.training.gradient_step import gradient_step
 from mnv2search.training.learner import Job, Learner
 from mnv2search.training.optimizers import RmsPropTf, learning_rate, optimizer_of
-from mnv2search.training.pace import Pace, Plan
+from mnv2search.training.pace import TIME_SHARE, Pace, Plan
 from mnv2search.training.precision import Precision, autocast, half_of, scaler_of
 from mnv2search.training.progress import State, Trained
 from mnv2search.training.resumption import BEST, LAST
@@ -298,9 +298,9 @@ def test_a_plan_fits_into_the_time_with_its_evaluations(evaluation_s: float, aft
     steps, every = pace.plan(2)
     evaluations = (steps - 2) // every
     assert every % epoch_steps == 0
-    assert steps + (evaluations + 1 + after) * evaluation_s <= 90.0
-    assert steps + (evaluations + 3 + after) * evaluation_s >= 88.0
-    assert evaluations * evaluation_s <= 0.25 * 90.0
+    assert steps + (evaluations + 1 + after) * evaluation_s <= 100.0 * TIME_SHARE
+    assert steps + (evaluations + 3 + after) * evaluation_s >= 100.0 * TIME_SHARE - 2.0
+    assert evaluations * evaluation_s <= 25.0 * TIME_SHARE
 
 
 def test_a_time_that_is_over_leaves_no_further_step() -> None:
@@ -309,8 +309,18 @@ def test_a_time_that_is_over_leaves_no_further_step() -> None:
 
 def test_a_plan_is_shortened_where_it_goes_slower() -> None:
     pace = paced(step_s=1.0, evaluation_s=1.0)
-    assert pace.shortened(2, Plan(80, 50)) == Plan(80, 50)
-    assert pace.shortened(2, Plan(150, 50)).steps < 90
+    assert pace.adjusted(2, Plan(80, 50)) == Plan(80, 50)
+    assert pace.adjusted(2, Plan(150, 50)).steps < 100.0 * TIME_SHARE
+
+
+def test_a_plan_by_time_is_lengthened_where_it_goes_faster_but_not_at_its_end() -> None:
+    by_time = paced(step_s=1.0, evaluation_s=1.0, lengthens=True)
+    assert by_time.adjusted(2, Plan(40, 50)) == by_time.plan(2)._replace(every=50)
+    assert by_time.adjusted(2, Plan(87, 50)) == Plan(87, 50)  # uses almost all of the time
+    late = paced(step_s=1.0, evaluation_s=1.0, steps=38, lengthens=True)
+    assert late.adjusted(38, Plan(40, 50)) == Plan(40, 50)
+    by_steps = paced(step_s=1.0, evaluation_s=1.0)
+    assert by_steps.adjusted(2, Plan(40, 50)) == Plan(40, 50)
 
 
 def test_the_trial_of_precision_is_short_where_steps_are_slow(parts: tuple[Pixels, Pixels], tmp_path: Path) -> None:
