@@ -78,8 +78,8 @@ def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
 def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
     """The obvious choices among networks within the budget, sorted slowest first.
 
-    These are the network of given weights at the two largest resolutions that fit, since the first may not fit when it
-    is measured again, and the slowest of the grid.
+    These are the slowest of the grid, and the network of given weights at the two largest resolutions that fit, since
+    the first may not fit when it is measured again.
     """
     own = [spec for spec in slowest_first if spec in given][:OBVIOUS_GIVEN]
     return (*own, *[spec for spec in slowest_first if spec not in given][:OBVIOUS])
