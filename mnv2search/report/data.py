@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mnv2search.data.dataset import SPLITS, Fault, Split
+from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.results.data import DataDescription, Quantiles
@@ -57,6 +59,18 @@ def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], s
         yield Column("sides 5 %, median, 95 %", "% of the image's"), lambda label: _sides(found.sides[label]), ""
 
 
+def files_csv(dataset: Dataset) -> str:
+    """The text of a CSV table with the path, the split and, for classification, the class of every image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "split", "class"])
+    is_classified = dataset.task == "classification"
+    for split in SPLITS:
+        for example in dataset.part(split):
+            writer.writerow([example.path, split, dataset.classes[example.label] if is_classified else ""])
+    return text.getvalue()
+
+
 def data_lines(found: DataDescription) -> Iterator[str]:
     """Image sizes, random splits and problems of a dataset."""
     dataset = found.dataset
@@ -68,7 +82,10 @@ def data_lines(found: DataDescription) -> Iterator[str]:
         share = void / (void + sum(map(sum, found.amounts.values())))
         yield f"{100 * share:.1f} % of all pixels are void ({dataset.void}) and are ignored"
     how = "the same share of every class" if dataset.task == "classification" else "at random"
-    yield from (f"{split} is drawn from {source}, {how} (seed {dataset.seed})" for split, source in dataset.made)
+    sources = {source for _, source in dataset.made}
+    place = "the images" if sources == {"train"} and not (dataset.root / "train").exists() else ""
+    for split, source in dataset.made:
+        yield f"{split} is drawn from {place or source}, {how} (seed {dataset.seed})"
     yield from (f"left out: {text}" for text in dataset.left_out)
     if dataset.others:
         are = "is no image and is" if dataset.others == 1 else "are no images and are"

@@ -195,7 +195,7 @@ class Evaluated(NamedTuple):
 
     Attributes:
         loss: running mean of the training loss.
-        figures: metrics on held-out images by name; the first metric selects the best weights.
+        figures: metrics on validation images by name; the first metric selects the best weights.
     """
 
     step: int
@@ -252,7 +252,7 @@ def _evaluation(line: bytes) -> Evaluated:
 
 
 def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
-    """A PNG with the training loss and the metrics on held-out images over the steps."""
+    """A PNG with the training loss and the metrics on validation images over the steps."""
     figure, (left, right) = figure_of(8.4, 3.6, count=2, dpi=120)
     steps = [one.step for one in history]
     _line(left, steps, [one.loss for one in history], label="training loss")
@@ -260,7 +260,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     for name, values in _figures(history).items():
         style = "--" if name in BESIDE else "-"
         _line(right, steps, [100 * value for value in values], label=FIGURES.get(name, name), style=style)
-    right.set(ylabel="held-out images, %")
+    right.set(ylabel="validation images, %")
     right.legend(fontsize=8)
     for axes in (left, right):
         axes.set(xlabel=f"step of {batch} images")
@@ -282,7 +282,7 @@ def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *,
             label = kind if kind not in shown else ""
             shown.add(kind)
             _line(axes, epochs, [100 * value for value in values], label=label, style=style, colour=colour)
-    axes.set(xlabel="epoch", ylabel=f"held out: {FIGURES.get(metric, metric)}, %")
+    axes.set(xlabel="epoch", ylabel=f"validation: {FIGURES.get(metric, metric)}, %")
     from_zero(axes)
     axes.legend(fontsize=8)
     return png_of(figure)

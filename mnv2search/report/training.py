@@ -49,7 +49,7 @@ def progress_text(progress: Progress) -> str:
     if progress.evaluated is None:
         return text
     main = progress.evaluated.main
-    return f"{text}; held out: {100 * main.value:.1f} % {SHORT.get(main.name, main.name)}"
+    return f"{text}; validation: {100 * main.value:.1f} % {SHORT.get(main.name, main.name)}"
 
 
 def faults_lines(faults: Sequence[Fault]) -> Iterator[str]:
@@ -87,13 +87,13 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"the images are no larger than the network's input: shifted by {most} px at most, not cut"
     if report.unreadable:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
-    yield f"held out, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
+    yield f"validation, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
     yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
-    if low := [n for n, f in (("held out", trained.best), ("test", report.test)) if not f.beats_trivial]:
+    if low := [n for n, f in (("validation", trained.best), ("test", report.test)) if not f.beats_trivial]:
         yield f"{collapsed_text(report.test.main.name)}: {' and '.join(low)}"
     if trained.best.score is not None:
         yield (
-            f"boxes with a score of at least {trained.best.score:.2g} have the best F1 on the held-out images; "
+            f"boxes with a score of at least {trained.best.score:.2g} have the best F1 on the validation images; "
             "predict shows these"
         )
     yield f"weights: {report.folder / 'best.pt'}; report: {report.folder / 'report.html'}"
@@ -107,7 +107,7 @@ def training_note(report: TrainingReport) -> str:
 
 def training_rows(report: TrainingReport) -> Iterator[Rows]:
     """Tables of the metrics of each class and of the most frequent confusions, shortened."""
-    measured = {"held out": report.trained.best, "test": report.test}
+    measured = {"validation": report.trained.best, "test": report.test}
     return class_rows(measured, report.data.classes, note=training_note(report))
 
 
@@ -158,7 +158,7 @@ def finetuned_rows(found: Finetuned) -> Rows:
         zip(found.networks, found.held_out, found.steps, strict=True), key=lambda row: -row[1].main.value
     )
     best = next(i for i, row in enumerate(networks) if row[0] == found.networks[found.best])
-    trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, held-out images")
+    trained = Column(f"trained {metric_text(found.test.main.name)} [90 % interval]", "%, validation images")
     first = found.held_out[found.best]
     optional: list[tuple[Column, Callable[[tuple[Evaluation, Metrics, int]], str]]] = []
     if several:
@@ -177,8 +177,8 @@ def finetuned_rows(found: Finetuned) -> Rows:
         *optional,
         stressed=frozenset({best}),
         notes=(
-            f"longest training: recipe {found.recipe}, {found.images:,} images seen; {first.count:,} held-out images "
-            f"to decide by{trivial_text(first)}",
+            f"longest training: recipe {found.recipe}, {found.images:,} images seen; {first.count:,} validation "
+            f"images to decide by{trivial_text(first)}",
             *([UNBEATEN_MEANS] if several else []),
             *([OBVIOUS_MEANS] if found.obvious else []),
             *(f"{e.spec.name}: {collapsed_text(m.main.name)}" for e, m, _ in networks if not m.beats_trivial),
@@ -211,7 +211,7 @@ def compared_text(found: Finetuned) -> str:
         return f"not compared with an obvious network: {found.uncompared or 'there was too little time'}"
     gain = difference_of(compared.found_held_out.main, compared.obvious_held_out.main)
     points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-    after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} held-out images"
+    after = f"after {counted(compared.steps, 'step')} each, on {compared.found_held_out.count:,} validation images"
     if found.networks[found.best].spec.name in found.obvious:
         other = f"the gain of its best network, {compared.found}, is {points} {after}"
         return f"the search found nothing better than {compared.obvious}: {other}"

@@ -73,7 +73,7 @@ class Ranked:
 
     Attributes:
         weights: initial weights of all trainings; None for random weights.
-        trained: metrics of each trained network on held-out images.
+        trained: metrics of each trained network on validation images.
         kendall: Kendall's tau-b between the accuracies of the search and of the trainings.
         spearman: Spearman correlation between the same accuracies.
         by_madds: Spearman correlation between multiply-adds and the trained accuracies, for comparison.

@@ -120,7 +120,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise RecordError(
-            f"there is no run in {folder}: its {MANIFEST} cannot be read",
+            f"there is no run in {folder}",
             hint="give the folder of a run, such as results/NAME, or begin one with its whole command",
         )
     try:

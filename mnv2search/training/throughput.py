@@ -46,7 +46,7 @@ HALF_HOPELESS = 2.0
 
 
 class Timed(NamedTuple):
-    """Training speed of a network: wall time of a step, and of an evaluation on all held-out images."""
+    """Training speed of a network: wall time of a step, and of an evaluation on all validation images."""
 
     madds: float
     step_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from mnv2search.data.dataset import SPLITS, Dataset, Example, Split, SplitFiles
 from mnv2search.data.splits import assemble
+from mnv2search.report.data import files_csv
 
 COUNTS = st.lists(st.integers(3, 40), min_size=2, max_size=4)
 
@@ -51,3 +53,15 @@ def test_a_validation_split_alone_is_tested_on(task: str) -> None:
     parts: dict[Split, SplitFiles] = {"train": images([9, 9]), "val": images([4, 4])}
     dataset = assemble(Path("set"), task, parts, seed=0)
     assert (dataset.test, dataset.tests_val, dataset.made) == (parts["val"].examples, True, (("val", "train"),))
+
+
+def test_every_image_is_listed_once_with_its_split_and_class() -> None:
+    dataset = assemble(Path("set"), "classification", {"train": images([7, 9])}, seed=3)
+    rows = list(csv.DictReader(files_csv(dataset).splitlines()))
+    expected = [
+        {"path": str(example.path), "split": split, "class": f"class {example.label}"}
+        for split in SPLITS
+        for example in dataset.part(split)
+    ]
+    assert rows == expected
+    assert len({row["path"] for row in rows}) == 16

@@ -131,7 +131,7 @@ def test_what_is_wrong_is_told_once(words: list[str], says: str, laid: Path) -> 
 def test_ctrl_c_of_torchrun_keeps_the_last_step(laid: Path) -> None:
     running = torchrun([*(word for word in WORDS if word != "--json"), "--epochs", "9000"], laid)
     assert running.stderr is not None
-    evaluations = (line for line in running.stderr if "held out:" in line)
+    evaluations = (line for line in running.stderr if "validation:" in line)
     assert [next(evaluations), next(evaluations)]  # between the two, a checkpoint is written
     running.send_signal(signal.SIGINT)
     out, _ = running.communicate(timeout=WAIT_S)

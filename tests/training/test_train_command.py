@@ -152,7 +152,7 @@ def test_a_network_that_learned_nothing_is_held_against_the_commonest_class(
     assert f"top-1 on {told['test']['images']} images, majority class 60.0 %" in said
     assert told["test"]["trivial"] == {"name": "majority class", "value": 0.6}
     assert (
-        "warning: the interval does not lie above the result of a trivial answer (majority class): held out" in said
+        "warning: the interval does not lie above the result of a trivial answer (majority class): validation" in said
     )
     assert "does not lie above" in (tmp_path / "out" / "report.html").read_text()
 
@@ -219,7 +219,7 @@ def test_a_signal_keeps_the_last_step_and_says_so(number: signal.Signals, laid: 
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
-        evaluations = (line for line in running.stderr if "held out:" in line)
+        evaluations = (line for line in running.stderr if "validation:" in line)
         assert [next(evaluations), next(evaluations)]  # between the two, a checkpoint is written
         running.send_signal(number)
         out, err = running.communicate(timeout=WAIT_S)

@@ -116,7 +116,7 @@ class SupernetEvaluator(Evaluator):
             classes=len(dataset.classes),
             detail=(
                 f"weights shared by all networks, trained on {len(dataset.train)} images, evaluated on "
-                f"{len(dataset.val)} held-out ones, ordered by the loss on them{seen}"
+                f"{len(dataset.val)} validation images, ordered by the loss on them{seen}"
             ),
         )
 

@@ -180,7 +180,7 @@ class TrainEvaluator(Evaluator):
             detail=(
                 f"{length} of the recipe {self._options['recipe'][0]} on "
                 f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
-                "held-out ones; intervals are those of a share of so many images"
+                "validation images; intervals are those of a share of so many images"
             ),
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mnv2search.atomic import write_text
 from mnv2search.cli import options
 from mnv2search.cli.options import FILE, NonEmptyPath, NonEmptyText
 from mnv2search.cli.output import emit, note
@@ -31,8 +32,23 @@ if TYPE_CHECKING:
 @click.option(
     "--anchors", is_flag=True, help="Fit the anchors of SSDLite at 320 px to the boxes, and print its head."
 )
+@click.option(
+    "--files",
+    type=NonEmptyPath(dir_okay=False),
+    metavar="FILE",
+    help="Write a CSV table with the path, split and class of every image to FILE.",
+)
 @options.output
-def data_command(source: Path, seed: int, task: str, void: int, anchors: bool, as_json: bool, quiet: bool) -> None:
+def data_command(
+    source: Path,
+    seed: int,
+    task: str,
+    void: int,
+    anchors: bool,
+    files: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
     DATA is one of these:
@@ -54,11 +70,13 @@ def data_command(source: Path, seed: int, task: str, void: int, anchors: bool, a
       mnv2search data photos/
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.data import data_json, data_lines, data_rows
+    from mnv2search.report.data import data_json, data_lines, data_rows, files_csv
     from mnv2search.workflows.training.describe_data import describe_data
 
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
         found = describe_data(source, task, seed=seed, void=void, anchors=anchors, on_progress=advance)
+    if files is not None:
+        write_text(files, files_csv(found.dataset))
     emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
 
 

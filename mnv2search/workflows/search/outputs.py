@@ -77,7 +77,7 @@ def write_report(
     metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
     curves = candidates_png(result.front, result.dominated, metric=metric)
     if curves is not None:
-        shows = f"{metric} of every candidate on held-out images after each epoch"
+        shows = f"{metric} of every candidate on validation images after each epoch"
         parts.append(Picture(title="How the candidates' trainings went", png=curves, shows=shows))
     write_text(folder / PAGE, page(f"Search {folder.name}", parts))
 
@@ -99,7 +99,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
         baseline=(),
         budget_ms=budget.latency_ms,
-        title=f"{folder.name}: trained separately, each as long as the table says, held-out images",
+        title=f"{folder.name}: trained separately, each as long as the table says, validation images",
         label="unbeaten",
         others="slower and no more accurate than another",
     )

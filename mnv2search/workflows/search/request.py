@@ -25,9 +25,11 @@ from mnv2search.workflows.weights import WITH_WEIGHTS, is_file_name, with_chosen
 AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
-# Options allowed with `resume`; all others are in the folder's manifest.
+# Shortest search with shared weights: reading the images and starting the device take most of a shorter one.
+LEAST_S_TO_SHARE = 30.0
 # Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
 LEAST_S_TO_FINETUNE = 900.0
+# Options allowed with `resume`; all others are in the folder's manifest.
 WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
 
 
@@ -150,6 +152,11 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
     trials, time_s = options.get("trials"), seconds_of(options.get("time"))
     if time_s is None and trials is None:
         time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
+    if time_s is not None and time_s < LEAST_S_TO_SHARE and evaluator.partition(":")[0] == "supernet":
+        raise OptionError(
+            f"{time_s:g} s are too short for a search with shared weights",
+            hint="give --time 2m or more; 20m is the default",
+        )
     finetune = options.get("finetune")
     return Request(
         space=options["space"],

@@ -179,7 +179,7 @@ class _Run:
 
 
 def _write(report: TrainingReport, test: Sized, on_note: Callable[[str], None]) -> None:
-    measured = {"held out": report.trained.best, "test": report.test}
+    measured = {"validation": report.trained.best, "test": report.test}
     write_text(report.folder / REPORT, json.dumps(report_json(report), indent=2) + "\n")
     write_page(
         report.folder,

@@ -113,7 +113,7 @@ def write_page(
     if evaluations:
         curves = training_png(evaluations, batch=batch)
         write_whole(folder / CURVES, curves)
-        shows = "training loss and metrics on held-out images over the steps"
+        shows = "training loss and metrics on validation images over the steps"
         shown.append(Picture(title="Training curves", png=curves, shows=shows))
     write_text(folder / PAGE, page(title, [*shown, *parts]))
 
