@@ -240,6 +240,7 @@ def test_the_numbers_of_a_front_say_what_was_trained_and_what_to_ship(outcome: O
 
 
 def test_the_page_shows_what_trainings_of_their_own_came_to(finetuned: Outcome) -> None:
+    assert (finetuned.folder / "trained.png").read_bytes().startswith(b"\x89PNG")
     text = (finetuned.folder / "report.html").read_text(encoding="utf-8")
     found = finetuned.finetuned
     assert found is not None

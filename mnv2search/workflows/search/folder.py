@@ -17,7 +17,7 @@ from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manif
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
 from mnv2search.workflows.search.checks.confirm import CONFIRMATION
 from mnv2search.workflows.search.log import space_of_run
-from mnv2search.workflows.search.outputs import PAGE
+from mnv2search.workflows.search.outputs import PAGE, TRAINED
 
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
@@ -73,7 +73,8 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
 
 def _clear(folder: Path) -> None:
     """Remove everything that a run writes except its manifest and its space."""
-    for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", "front.png", "ship.yaml", "ship.pt", PAGE):
+    plots = ("front.png", TRAINED)
+    for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", *plots, "ship.yaml", "ship.pt", PAGE):
         (folder / name).unlink(missing_ok=True)
     (folder / CONFIRMATION).unlink(missing_ok=True)
     for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mnv2search.results.finetuning import Finetuned
 
 
-PAGE = "report.html"
+PAGE, TRAINED = "report.html", "trained.png"
 
 
 def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: bool = True) -> None:
@@ -53,7 +53,8 @@ def write_report(
 ) -> None:
     """Write `report.html`: what to ship, the front as a table and a plot, and training curves.
 
-    `detail` says how the accuracies were determined. If networks were fine-tuned, their results go to `front.csv`.
+    `detail` says how the accuracies were determined. If networks were fine-tuned, their results go to `front.csv` and
+    `trained.png`.
     """
     if not result.front:
         (folder / PAGE).unlink(missing_ok=True)
@@ -73,7 +74,9 @@ def write_report(
     drawn = _drawn(folder, result, budget)
     parts.append(Picture(title="Accuracy over latency", png=drawn, shows="the front, what it dominates, the budget"))
     if finetuned is not None and len(finetuned.networks) > 1:
-        parts.append(_trained_picture(folder, finetuned, budget))
+        picture = _trained_picture(folder, finetuned, budget)
+        write_bytes(folder / TRAINED, picture.png)
+        parts.append(picture)
     metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
     curves = candidates_png(result.front, result.dominated, metric=metric)
     if curves is not None:
