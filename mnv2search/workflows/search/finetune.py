@@ -118,14 +118,14 @@ class _Rounds:
             entered = self._fewer(entered)
         compared: Compared | None = None
         number = 0
-        while len(entered) > 1:
+        while len(entered) > 1 and not self._is_over(number, entered):
             entered = self._round(number, entered)
             self.agreement = self.agreement or self._agreement(entered)
             compared = self._compared(entered) or compared
             entered = self._going_on(number, entered)
             self.decoded.forget([e.spec for e in entered])
             number += 1
-        (best,) = entered
+        best = self._last(entered)
         recipe, steps = self._train_longest(self.all[best.spec.name])
         return None if recipe is None else self._finished(best, recipe, steps, compared)
 
@@ -197,6 +197,19 @@ class _Rounds:
         if not going_on and diverged is not None:
             raise diverged
         return tuple(going_on)
+
+    def _is_over(self, number: int, networks: Sequence[Evaluation]) -> bool:
+        """Whether there is too little time for another round, or an interrupted run had no other round."""
+        if not 0 < number == len(self.rungs):
+            return False
+        return bool(self.report.best) or self._steps(networks, rounds_of(len(networks))) < FEWEST_STEPS
+
+    def _last(self, networks: Sequence[Evaluation]) -> Evaluation:
+        """The network of the longest training: that of an interrupted run, or the best."""
+        if len(networks) == 1:
+            return networks[0]
+        known = next((e for e in networks if e.spec.name == self.report.best), None)
+        return known or self._ranked(networks, is_last=True)[0]
 
     def _going_on(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
         """The networks of the next round, or of the longest training; a resumed run keeps those chosen earlier."""
@@ -302,10 +315,8 @@ class _Rounds:
         return done
 
     def _initial(self, spec: ModelSpec) -> MobileNet:
-        request = self.request
-        if request.evaluator is None:
-            return build(spec, seed=request.seed)
-        return request.evaluator.begin(spec, seed=request.seed)
+        evaluator, seed = self.request.evaluator, self.request.seed
+        return build(spec, seed=seed) if evaluator is None else evaluator.begin(spec, seed=seed)
 
     def _known(self, entrant: Entrant) -> Metrics | None:
         """Write the weights that a network has from the search; returns their metrics, or None if it has none."""
