@@ -129,8 +129,6 @@ class _Rounds:
         recipe, steps = self._train_longest(self.all[best.spec.name])
         return None if recipe is None else self._finished(best, recipe, steps, compared)
 
-    # -- rounds ----------------------------------------------------------------------------------------------------
-
     def _entered(self) -> tuple[Evaluation, ...]:
         """The networks of the first round: those that entered it, or all that can be decoded in the time."""
         networks = [entrant.evaluation for entrant in self.all.values()]
@@ -208,8 +206,8 @@ class _Rounds:
         """The network of the longest training: that of an interrupted run, or the best."""
         if len(networks) == 1:
             return networks[0]
-        known = next((e for e in networks if e.spec.name == self.report.best), None)
-        return known or self._ranked(networks, is_last=True)[0]
+        known = (e for e in networks if e.spec.name == self.report.best)
+        return next(known, None) or self._ranked(networks, is_last=True)[0]
 
     def _going_on(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
         """The networks of the next round, or of the longest training; a resumed run keeps those chosen earlier."""
@@ -257,8 +255,6 @@ class _Rounds:
         known = [(e.accuracy.rank, self.all[e.spec.name].after) for e in networks if e.accuracy is not None]
         trained = [merit(after[0], by_loss=True)[1] for _, after in known if after]
         return agreement_of([rank for rank, _ in known], trained)
-
-    # -- trainings -------------------------------------------------------------------------------------------------
 
     def _train_longest(self, entrant: Entrant) -> tuple[Recipe | None, int]:
         """Train the best network for the rest of the time; returns the recipe, None if that is too little."""
@@ -353,8 +349,6 @@ class _Rounds:
             on_note=lambda text: self.notes.append(f"{entrant.name}: {text}"),
             clock=self.request.clock,
         )
-
-    # -- results ---------------------------------------------------------------------------------------------------
 
     def _write(self, *, longest: str = "", best: str = "") -> None:
         """Write what has begun, for a resumed run."""
