@@ -40,6 +40,10 @@ COMMANDS = {
     "front": ("search.run", "Show the Pareto front of a run from its records."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
+    "doctor": (
+        "installation",
+        "Show what is installed and works here, and what spoils measurements, with a command for each problem.",
+    ),
 }
 
 
