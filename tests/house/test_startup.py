@@ -29,6 +29,7 @@ COMMANDS = [
     "front",
     "catalog",
     "verify",
+    "completion",
     "doctor",
 ]
 
