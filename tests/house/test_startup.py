@@ -29,6 +29,8 @@ COMMANDS = [
     "front",
     "catalog",
     "verify",
+    "completion",
+    "doctor",
 ]
 
 PROBE = """
