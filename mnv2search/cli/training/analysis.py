@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mnv2search.atomic import write_text
 from mnv2search.cli import options
 from mnv2search.cli.options import FILE, NonEmptyPath, NonEmptyText
 from mnv2search.cli.output import emit, note
@@ -76,6 +75,8 @@ def data_command(
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
         found = describe_data(source, task, seed=seed, void=void, anchors=anchors, on_progress=advance)
     if files is not None:
+        from mnv2search.atomic import write_text
+
         write_text(files, files_csv(found.dataset))
     emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
 
