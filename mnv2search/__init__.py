@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
     from mnv2search.workflows.compile import compile
+    from mnv2search.workflows.explain import explain
+    from mnv2search.workflows.make_spec import make_spec
     from mnv2search.workflows.search.api import run, search
     from mnv2search.workflows.training.api import train
     from mnv2search.workflows.training.evaluate import evaluate
@@ -56,10 +58,12 @@ __all__ = [
     "dumps",
     "evaluate",
     "evaluate_spec",
+    "explain",
     "front",
     "hypervolume",
     "load",
     "loads",
+    "make_spec",
     "open_device",
     "open_evaluator",
     "plan",
@@ -89,6 +93,8 @@ _NAMES = {
     "spec.yaml.codec": ("dumps", "load", "loads"),
     "study.types": ("SearchResult",),
     "workflows.compile": ("compile",),
+    "workflows.explain": ("explain",),
+    "workflows.make_spec": ("make_spec",),
     "workflows.search.api": ("run", "search"),
     "workflows.training.api": ("train",),
     "workflows.training.evaluate": ("evaluate",),

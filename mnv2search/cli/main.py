@@ -34,6 +34,8 @@ COMMANDS = {
     ),
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
+    "spec": ("specs", "Write the spec of one network as YAML: published, edited or drawn at random."),
+    "explain": ("specs", "Show where parameters, multiply-adds, memory and time go, stage by stage."),
     "latency": ("hardware", "Measure the latency of specs, interleaved for a fair comparison."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),

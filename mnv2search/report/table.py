@@ -33,7 +33,10 @@ def drawn(rows: Rows) -> Table:
         heading = _text(f"{column.title}\n{column.unit}" if column.unit else column.title)
         longest = max((len(escaped(row[index])) for row in (*rows.rows, footer)), default=1)
         table.add_column(
-            heading, footer=_text(foot), justify=column.align, min_width=longest if column.align == "right" else None
+            heading,
+            footer=_text(foot),
+            justify=column.align,
+            min_width=longest if column.align == "right" or column.is_whole else None,
         )
     for index, row in enumerate(rows.rows):
         table.add_row(*(_text(cell) for cell in row), style="bold" if index in rows.stressed else None)
@@ -46,7 +49,7 @@ def fitted(rows: Rows, console: Console) -> Rows:
     kept = rows
     while _width(kept, console) > console.width and (spare := max(c.spare for c in kept.columns)):
         index = next(i for i, column in enumerate(kept.columns) if column.spare == spare)
-        left_out.append(kept.columns[index].title)
+        left_out.append(kept.columns[index].title or kept.columns[index].header)
         kept = replace(
             kept,
             columns=_without(kept.columns, index),

@@ -23,6 +23,8 @@ COMMANDS = [
     "scores",
     "check",
     "cost",
+    "spec",
+    "explain",
     "latency",
     "devices",
     "device-profile",
