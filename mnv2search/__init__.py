@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
     from mnv2search.workflows.compile import compile
+    from mnv2search.workflows.diff import diff
     from mnv2search.workflows.explain import explain
     from mnv2search.workflows.make_spec import make_spec
     from mnv2search.workflows.search.api import run, search
@@ -55,6 +56,7 @@ __all__ = [
     "build",
     "compile",
     "cost_of",
+    "diff",
     "dumps",
     "evaluate",
     "evaluate_spec",
@@ -93,6 +95,7 @@ _NAMES = {
     "spec.yaml.codec": ("dumps", "load", "loads"),
     "study.types": ("SearchResult",),
     "workflows.compile": ("compile",),
+    "workflows.diff": ("diff",),
     "workflows.explain": ("explain",),
     "workflows.make_spec": ("make_spec",),
     "workflows.search.api": ("run", "search"),

@@ -36,6 +36,7 @@ COMMANDS = {
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
     "spec": ("specs", "Write the spec of one network as YAML: published, edited or drawn at random."),
     "explain": ("specs", "Show where parameters, multiply-adds, memory and time go, stage by stage."),
+    "diff": ("specs", "Compare two networks row by row, with the effect on their costs."),
     "latency": ("hardware", "Measure the latency of specs, interleaved for a fair comparison."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),

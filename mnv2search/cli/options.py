@@ -241,6 +241,22 @@ def device(command: F) -> F:
     return device(precision(command))
 
 
+def prediction(command: F) -> F:
+    """`--device` and `--precision`: the device whose latency is predicted, and the precision of both."""
+    device = text(
+        "--device",
+        metavar="RUNTIME[:OPTIONS][@HOST]",
+        help="Predict latency on this device from earlier measurements of other networks; nothing is measured.",
+    )
+    precision = choice(
+        "--precision",
+        ("fp32", "fp16", "int8"),
+        default="fp32",
+        help="Precision of the device, and of the weights and activations whose memory is counted.",
+    )
+    return device(precision(command))
+
+
 def _remember_precision(context: click.Context, _: click.Parameter, value: str | None) -> None:
     context.meta["mnv2search.precision"] = value
 

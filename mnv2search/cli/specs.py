@@ -57,17 +57,7 @@ def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, *
 
 @click.command("explain")
 @click.argument("spec", type=NonEmptyText(), metavar="SPEC")
-@options.text(
-    "--device",
-    metavar="RUNTIME[:OPTIONS][@HOST]",
-    help="Predict the latency on this device from earlier measurements; nothing is measured.",
-)
-@options.choice(
-    "--precision",
-    ("fp32", "fp16", "int8"),
-    default="fp32",
-    help="Precision of the device, and of the activations whose memory is counted.",
-)
+@options.prediction
 @options.network(head_output=True)
 @options.table
 @options.quiet
@@ -86,3 +76,29 @@ def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, 
 
     explanation = explain(spec, on_note=partial(note, quiet=quiet), **given)
     emit(explanation_json(explanation), explanation_rows(explanation), as_json=as_json, table_format=table_format)
+
+
+@click.command("diff")
+@click.argument("before", type=NonEmptyText(), metavar="A")
+@click.argument("after", type=NonEmptyText(), metavar="B")
+@options.prediction
+@options.table
+@options.quiet
+def diff_command(
+    before: str, after: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any
+) -> None:
+    """Compare two networks row by row, with the effect on parameters, multiply-adds, memory and predicted latency.
+
+    A and B are YAML files, names of `mnv2search catalog`, or .pt or .pt2 files that mnv2search wrote; one of them may
+    be - for standard input. Similar rows at the same scale are compared; 2-3/4 are blocks of a row of four.
+
+    \b
+    Example:
+      mnv2search diff mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
+    """
+    from mnv2search.report.spec_diff import diff_json, diff_rows, effect_rows, same_lines
+    from mnv2search.workflows.diff import diff  # late: --help must not pay for it
+
+    found = diff(before, after, on_note=partial(note, quiet=quiet), **given)
+    parts = diff_rows(found), effect_rows(found), same_lines(found)
+    emit(diff_json(found), *parts, as_json=as_json, table_format=table_format)

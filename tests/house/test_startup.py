@@ -25,6 +25,7 @@ COMMANDS = [
     "cost",
     "spec",
     "explain",
+    "diff",
     "latency",
     "devices",
     "device-profile",
