@@ -77,7 +77,8 @@ def emit(
         document: the result as a JSON document.
         parts: the result as tables and lines.
         as_json: whether to print the document instead of the parts.
-        table_format: format of the tables; None draws them for a terminal. With ``csv``, lines go to stderr.
+        table_format: format of the tables; None draws them for a terminal. With ``csv``, lines and notes go to
+            stderr.
     """
     if as_json:
         emit_json(document)
@@ -102,14 +103,15 @@ def _emit_text(parts: Sequence[Rows | Iterable[str]], table_format: TableFormat)
 
     texts: list[str] = []
     for part in parts:
-        if isinstance(part, Rows):
-            texts.append(csv_text(part) if table_format == "csv" else markdown_text(part))
-        elif table_format == "markdown":
-            texts += markdown_lines(part)
-        else:
-            for line in part:
+        lines = part.notes if isinstance(part, Rows) else part
+        if table_format == "csv":
+            texts += [csv_text(part)] if isinstance(part, Rows) else []
+            for line in lines:
                 note(line)
-    answer_as_is("\n\n".join(texts))
+        else:
+            texts += [markdown_text(part)] if isinstance(part, Rows) else markdown_lines(lines)
+    if texts:
+        answer_as_is("\n\n".join(texts))
 
 
 def note(text: str, *, quiet: bool = False) -> None:

@@ -128,10 +128,13 @@ def catalog_rows(entries: Sequence[CatalogEntry]) -> Rows:
         (Column("side", "px"), lambda entry: str(entry.spec.size)),
         (Column("top-1 published", "%"), published("top1", lambda value: f"{100 * value:.1f}")),
         (Column("params published", "M"), published("params", lambda value: f"{value / 1e6:.2f}")),
-        (Column("counted", "M"), lambda entry: f"{cost_of(entry.spec).params / 1e6:.2f}"),
-        (Column("no norm", "M"), lambda entry: f"{cost_of(entry.spec).params_no_bn / 1e6:.2f}"),
+        (Column("counted", "M", header="params counted"), lambda entry: f"{cost_of(entry.spec).params / 1e6:.2f}"),
+        (
+            Column("no norm", "M", header="params counted without norm"),
+            lambda entry: f"{cost_of(entry.spec).params_no_bn / 1e6:.2f}",
+        ),
         (Column("multiply-adds published", "M"), published("madds", lambda value: f"{value / 1e6:.0f}")),
-        (Column("counted", "M"), lambda entry: millions(cost_of(entry.spec).madds)),
+        (Column("counted", "M", header="multiply-adds counted"), lambda entry: millions(cost_of(entry.spec).madds)),
         (Column("latency published", "ms"), published("latency_ms", lambda value: f"{value:g}")),
         (Column("source", align="left"), lambda entry: re.split("[@:]", entry.architecture)[0]),
         notes=(

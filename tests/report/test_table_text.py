@@ -15,7 +15,7 @@ TABLE = Rows(
         Column("params", "M"),
         Column("counted", "M", header="multiply-adds counted"),
     ),
-    rows=(("a, b", "3,504,872", "-12.5"), ("=1+1", "~2.0 [1.9, 2.1]", "")),
+    rows=(("1,000", "3,504,872", "-12345.5"), ("=1+1", "2.0", "")),
     footer=("total", "1", "2"),
     notes=("a|b",),
 )
@@ -30,8 +30,17 @@ def test_csv_has_a_header_with_units_and_the_totals() -> None:
 
 def test_csv_numbers_have_no_thousands_separators() -> None:
     rows = list(csv.reader(io.StringIO(csv_text(TABLE))))
-    assert rows[1] == ["a, b", "3504872", "-12.5"]
-    assert rows[2][1] == "~2.0 [1.9, 2.1]"
+    assert rows[1] == ["1,000", "3504872", "-12345.5"]
+
+
+def test_csv_has_three_columns_for_intervals() -> None:
+    column = Column("latency [95 % interval]", "ms")
+    table = Rows(title="t", columns=(column,), rows=(("~+2.0 [-1.9, +2.1]",), ("not measured",)))
+    assert list(csv.reader(io.StringIO(csv_text(table)))) == [
+        ["latency (ms)", "latency, 95 % interval low (ms)", "latency, 95 % interval high (ms)"],
+        ["~+2.0", "-1.9", "+2.1"],
+        ["not measured", "", ""],
+    ]
 
 
 def test_csv_cells_are_no_formulas() -> None:
