@@ -103,7 +103,7 @@ def stage_costs(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> tup
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> [(one.at, one.params) for one in stage_costs(ModelSpec(name="m", blocks=(BlockSpec(channels=16),)))]
-    [('stem', 928), ('blocks[0]', 12064), ('last_channels', 23040), ('head', 1281000)]
+    [('stem', 928), ('blocks[0]', 11744), ('last_channels', 23040), ('head', 1281000)]
     """
     laid_out = _planned(spec)
     costs, features = _unit_costs(laid_out), len(laid_out.features)

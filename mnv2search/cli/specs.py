@@ -71,7 +71,10 @@ def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, 
     Example:
       mnv2search explain mobilenet_v2_1.0_224
     """
-    from mnv2search.report.explanation import explanation_json, explanation_rows  # late: --help must not pay for it
+    from mnv2search.report.stages.explanation import (
+        explanation_json,
+        explanation_rows,
+    )  # late: --help must not pay for it
     from mnv2search.workflows.explain import explain
 
     explanation = explain(spec, on_note=partial(note, quiet=quiet), **given)
@@ -96,7 +99,7 @@ def diff_command(
     Example:
       mnv2search diff mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.report.spec_diff import diff_json, diff_rows, effect_rows, same_lines
+    from mnv2search.report.stages.spec_diff import diff_json, diff_rows, effect_rows, same_lines
     from mnv2search.workflows.diff import diff  # late: --help must not pay for it
 
     found = diff(before, after, on_note=partial(note, quiet=quiet), **given)

@@ -58,16 +58,11 @@ def make_spec(
     path = path_of(output)
     if path is not None:
         _check_file(path, force=force)
-    if random and first:
-        raise OptionError("--first and --random exclude each other", hint="leave one of them out")
-    if seed is not None and not random:
-        raise OptionError(f"--seed {seed} has no effect, since nothing is drawn", hint="add --random")
-    rng = Random(seed or 0) if random else None
     spec = chosen_spec(
         source,
         pick=pick,
         first=first,
-        rng=rng,
+        rng=_generator(seed, is_used=random, first=first),
         width=width,
         resolution=resolution,
         classes=classes,
@@ -80,6 +75,15 @@ def make_spec(
     if path is not None:
         write_text(path, dumps(spec))
     return spec
+
+
+def _generator(seed: int | None, *, is_used: bool, first: bool) -> Random | None:
+    """The generator of a random draw, or None if nothing is drawn."""
+    if is_used and first:
+        raise OptionError("--first and --random exclude each other", hint="leave one of them out")
+    if seed is not None and not is_used:
+        raise OptionError(f"--seed {seed} has no effect, since nothing is drawn", hint="add --random")
+    return Random(seed or 0) if is_used else None
 
 
 def _check_file(path: Path, *, force: bool) -> None:
