@@ -6,10 +6,12 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from mnv2search.errors import OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Factory: TypeAlias = Callable[..., Any]
 Option: TypeAlias = bool | int | float | str
@@ -61,6 +63,13 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "py": "mnv2search.export.formats.source:SourceExporter",
     },
 }
+
+
+def entry_points(group: str) -> EntryPoints:
+    """The entry points of a group, of all installed packages."""
+    from importlib import metadata  # late: it takes long to import, and built-in names do not need it
+
+    return metadata.entry_points(group=group)
 
 
 def names(kind: str) -> tuple[str, ...]:

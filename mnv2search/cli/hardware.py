@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import FILE, NonEmptyText
+from mnv2search.cli.options import FILE
 from mnv2search.cli.output import emit, note
 
 
@@ -89,7 +89,7 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
 
 
 @click.command("latency")
-@click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
+@click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
 @options.device
 @options.time()
 @options.network(head_output=True)

@@ -17,6 +17,8 @@ from mnv2search.errors import Mnv2SearchError
 
 __all__ = ["cli", "main"]
 
+# The variable by which a shell asks for completions, under any name of the program.
+COMPLETE_VARIABLE = "_MNV2SEARCH_COMPLETE"
 # In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
@@ -43,6 +45,11 @@ COMMANDS = {
     "front": ("search.run", "Show the Pareto front of a run from its records."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
+    "completion": ("installation", "Print or install the script by which a shell completes commands and names."),
+    "doctor": (
+        "installation",
+        "Show what is installed and works here, and what spoils measurements, with a command for each problem.",
+    ),
 }
 
 
@@ -68,7 +75,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from mnv2search.errors import UnknownNameError
 
             raise UnknownNameError("command", args[0], COMMANDS)
@@ -93,7 +100,7 @@ def main() -> None:
     route_warnings()
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, complete_var=COMPLETE_VARIABLE)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.Abort:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import FILE, NonEmptyPath, NonEmptyText
+from mnv2search.cli.options import NonEmptyPath
 from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("files", nargs=-1, required=True, type=NonEmptyText(), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=options.SPEC, metavar="FILE...")
 @options.output
 def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Check specs and search spaces and report every problem with its place.
@@ -48,7 +48,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 
 @click.command("cost")
-@click.argument("specs", nargs=-1, required=True, type=NonEmptyText(), metavar="SPEC...")
+@click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
 @options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help="Precision that memory is counted for.")
 @options.network()
 @options.table
@@ -95,7 +95,7 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
 
 
 @click.command("compile")
-@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
+@click.argument("spec", type=options.SPEC, metavar="SPEC")
 @click.option(
     "-o",
     "--output",
@@ -107,7 +107,7 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
 )
 @click.option(
     "--weights",
-    type=FILE,
+    type=options.WEIGHTS,
     metavar="FILE|NAME",
     help="Weights to load (default: random): a file, a name of `mnv2search weights list`, or imagenet for the "
     "published weights of this network.",

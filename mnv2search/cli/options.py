@@ -1,4 +1,4 @@
-"""Options and parameter types that several commands share; imports only click."""
+"""Options and parameter types that several commands share; imports only click and the names that shells offer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,35 @@ from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
+
+from mnv2search.cli.names import (
+    Names,
+    completions,
+    device_names,
+    run_names,
+    space_names,
+    spec_names,
+    weights_names,
+)
 
 
 class NonEmptyText(click.ParamType[str]):
-    """A text such as a name; an empty text is an error."""
+    """A text such as a name; an empty text is an error.
+
+    `names` returns what a shell offers, besides files if `or_file`.
+    """
 
     name = "text"
+
+    def __init__(self, names: Names | None = None, *, or_file: bool = False) -> None:
+        self._names = names
+        self._or_file = or_file
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin with a text."""
+        del param
+        return completions(self._names(ctx) if self._names else (), incomplete, or_file=self._or_file)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text itself."""
@@ -25,10 +48,20 @@ class NonEmptyText(click.ParamType[str]):
 
 
 class NonEmptyPath(click.Path):
-    """A path to read from or to write to; an empty text is an error instead of the current folder."""
+    """A path to read from or to write to; an empty text is an error instead of the current folder.
 
-    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+    `names` returns what a shell offers besides paths.
+    """
+
+    def __init__(self, names: Names | None = None, *, file_okay: bool = True, dir_okay: bool = True) -> None:
         super().__init__(file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+        self._names = names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Files or folders, and the names that begin with a text."""
+        del param
+        names = self._names(ctx) if self._names else ()
+        return completions(names, incomplete, or_file=self.file_okay, or_folder=not self.file_okay)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Convert a text to a path."""
@@ -123,6 +156,12 @@ NAMED_WEIGHTS = (
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILE = NonEmptyPath(dir_okay=False)
 FOLDER = NonEmptyPath(file_okay=False)
+DEVICE = NonEmptyText(device_names)
+SPEC = NonEmptyText(spec_names, or_file=True)
+SPACE = NonEmptyText(space_names, or_file=True)
+RUN = NonEmptyText(run_names)
+RUN_FOLDER = NonEmptyPath(run_names, file_okay=False)
+WEIGHTS = NonEmptyPath(weights_names, dir_okay=False)
 
 
 json: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -163,9 +202,11 @@ def output(command: F) -> F:
     return json(quiet(command))
 
 
-def text(*names: str, metavar: str, help: str, default: str | None = None) -> _Decorator:
-    """An option whose value is a nonempty text."""
-    return click.option(*names, type=NonEmptyText(), metavar=metavar, default=default, help=help)
+def text(
+    *names: str, metavar: str, help: str, default: str | None = None, kind: NonEmptyText | None = None
+) -> _Decorator:
+    """An option whose value is a nonempty text; `kind` sets what a shell offers."""
+    return click.option(*names, type=kind or NonEmptyText(), metavar=metavar, default=default, help=help)
 
 
 def choice(name: str, words: Sequence[str], *, help: str | None = None, default: str | None = None) -> _Decorator:
@@ -202,7 +243,7 @@ def space(
     return click.option(
         "--space",
         "spaces" if multiple else "space",
-        type=NonEmptyText(),
+        type=SPACE,
         default=default,
         required=required,
         multiple=multiple,
@@ -213,8 +254,8 @@ def space(
 
 def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_`, and `--from-spec`: initial weights, and the network of published weights."""
-    weights = click.option("--from", "from_", type=FILE, metavar="FILE|NAME", help=f"{help} {NAMED_WEIGHTS}")
-    spec = text("--from-spec", metavar="SPEC", help=spec_help)
+    weights = click.option("--from", "from_", type=WEIGHTS, metavar="FILE|NAME", help=f"{help} {NAMED_WEIGHTS}")
+    spec = text("--from-spec", metavar="SPEC", help=spec_help, kind=SPEC)
     return lambda command: weights(spec(command))
 
 
@@ -222,7 +263,7 @@ def device(command: F) -> F:
     """`--device` and `--precision`: the device to measure on; several identical devices form a pool."""
     device = click.option(
         "--device",
-        type=NonEmptyText(),
+        type=DEVICE,
         default=(DEFAULT_DEVICE,),
         multiple=True,
         callback=_device_text,
@@ -321,4 +362,4 @@ def run_folder(command: F) -> F:
             )
         return inside
 
-    return click.argument("folder", type=NonEmptyPath(), callback=run_folder)(command)
+    return click.argument("folder", type=RUN_FOLDER, callback=run_folder)(command)

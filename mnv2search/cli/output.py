@@ -45,12 +45,9 @@ def stderr_console() -> Console:
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Print lines of prose on stdout, wrapped between words on a terminal."""
-    from rich.text import Text
-
-    console = stdout_console()
+    """Print lines of prose on stdout, wrapped between words on a terminal; words such as paths stay whole."""
     for line in lines:
-        console.print(Text(escaped(line)))
+        print(_wrapped(escaped(line), sys.stdout))
 
 
 def answer_as_is(text: str) -> None:
@@ -117,22 +114,29 @@ def _emit_text(parts: Sequence[Rows | Iterable[str]], table_format: TableFormat)
 def note(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr, unless `quiet`."""
     if not quiet:
-        print(_wrapped(escaped(text)), file=sys.stderr)
+        print(_wrapped(escaped(text), sys.stderr), file=sys.stderr)
 
 
-def _wrapped(text: str) -> str:
-    """The text, wrapped between words if stderr is a terminal, which would wrap it anywhere."""
-    if not sys.stderr.isatty():
+def _wrapped(text: str, stream: TextIO) -> str:
+    """The text, wrapped between words if the stream is a terminal, which would wrap it anywhere."""
+    if not stream.isatty():
         return text
     import shutil  # late: only a terminal needs them
     import textwrap
 
     width = shutil.get_terminal_size().columns
-    lines = (
-        line if len(line) <= width else textwrap.fill(line, width, break_on_hyphens=False)
-        for line in text.split("\n")
-    )
-    return "\n".join(lines)
+
+    def filled(line: str) -> str:
+        indent = line[: len(line) - len(line.lstrip())]
+        return textwrap.fill(
+            line,
+            width,
+            subsequent_indent=indent and f"{indent}    ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+
+    return "\n".join(line if len(line) <= width else filled(line) for line in text.split("\n"))
 
 
 def fail(error: Mnv2SearchError) -> None:

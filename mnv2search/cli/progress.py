@@ -65,6 +65,20 @@ def line_due(every_s: float, *, clock: Callable[[], float] = time.monotonic) -> 
     return is_due
 
 
+class _Elapsed(TimeElapsedColumn):
+    """The elapsed time, which says so."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task).append(" elapsed")
+
+
+class _Remaining(TimeRemainingColumn):
+    """The estimated remaining time, which says so; empty before there is an estimate."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.time_remaining is None else super().render(task).append(" left")
+
+
 @contextmanager
 def _bar(
     *columns: ProgressColumn, quiet: bool, total: float | None, description: str = ""
@@ -85,7 +99,7 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str =
     A `total` of 0 means unknown.
     """
     count = TextColumn(f"{{task.completed:.0f}} of {total} {things}" if total else f"{{task.completed:.0f}} {things}")
-    with _bar(TextColumn(verb), BarColumn(), count, TimeElapsedColumn(), quiet=quiet, total=total or None) as update:
+    with _bar(TextColumn(verb), BarColumn(), count, _Elapsed(), quiet=quiet, total=total or None) as update:
         yield lambda completed: update(completed=completed)
 
 
@@ -93,7 +107,7 @@ def measuring(total: int, *, quiet: bool, verb: str = "measuring", things: str =
 def profiling(*, quiet: bool) -> Iterator[Callable[[float, int], None]]:
     """Show a bar of time; yields a callback for the share of the time and the number of measured networks."""
     text = TextColumn("{task.percentage:3.0f} %, {task.description} networks", markup=False)
-    columns = (TextColumn("profiling"), BarColumn(), text, TimeRemainingColumn())
+    columns = (TextColumn("profiling"), BarColumn(), text, _Remaining())
     with _bar(*columns, quiet=quiet, total=1.0, description="0") as update:
         yield lambda share, measured: update(completed=share, description=str(measured))
 
@@ -104,7 +118,7 @@ def preparing(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
     is_due = line_due(PLAIN_EVERY_S)
     is_plain = not quiet and not stderr_console().is_terminal
     text = TextColumn("{task.description}", markup=False)
-    with _bar(BarColumn(), text, TimeElapsedColumn(), quiet=quiet, total=1.0) as update:
+    with _bar(BarColumn(), text, _Elapsed(), quiet=quiet, total=1.0) as update:
 
         def show(description: str, share: float) -> None:
             update(completed=share, description=description)
@@ -130,9 +144,7 @@ def training(*, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
         yield write
         return
     text = TextColumn("{task.description}", markup=False)
-    with Progress(
-        TextColumn("training"), BarColumn(), text, TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
+    with Progress(TextColumn("training"), BarColumn(), text, _Remaining(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def draw(progress: TrainingProgress) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from mnv2search.caches import cache_folder
 from mnv2search.data.dataset import SPLIT_NAMES, SPLITS, Dataset, Split, SplitFiles
 from mnv2search.data.readers.archives import dataset_root
 from mnv2search.data.readers.boxes import read_coco, read_voc
@@ -89,10 +90,7 @@ def task_of_layout(source: Path, *, unpack_to: Path | None = None) -> str | None
 
 def image_folder() -> Path:
     """The folder for unpacked and decoded images, next to the latencies in the user's cache folder."""
-    if chosen := os.environ.get("MNV2SEARCH_CACHE"):
-        return Path(chosen) / "images"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mnv2search" / "images"
+    return cache_folder(os.environ) / "images"
 
 
 def _classified(source: Path, unpack_to: Path | None) -> dict[Split, SplitFiles]:

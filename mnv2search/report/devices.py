@@ -37,11 +37,11 @@ def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Ro
         zip(specs, latencies, strict=True),
         (NAME, lambda pair: pair[0].name),
         (Column("median [95 % interval]", "ms"), lambda pair: measured_text(pair[1])),
-        (Column("p90", "ms"), lambda pair: f"{pair[1].p90_ms:.2f}"),
-        (Column("samples"), lambda pair: str(pair[1].samples)),
-        (Column("dropped"), lambda pair: str(pair[1].dropped)),
+        (Column("p90", "ms", spare=1), lambda pair: f"{pair[1].p90_ms:.2f}"),
+        (Column("samples", spare=2), lambda pair: str(pair[1].samples)),
+        (Column("dropped", spare=3), lambda pair: str(pair[1].dropped)),
         (Column("kind", align="left"), lambda pair: _kind(pair[1])),
-        (Column("multiply-adds", "M"), lambda pair: millions(cost_of(pair[0]).madds)),
+        (Column("multiply-adds", "M", spare=4), lambda pair: millions(cost_of(pair[0]).madds)),
         notes=([device_text(latencies)] if latencies else []) + [*output_lines(specs), *trouble_lines(latencies)],
     )
 

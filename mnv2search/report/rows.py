@@ -21,7 +21,7 @@ class Column:
     """A column heading with its unit; numbers are right-aligned.
 
     Attributes:
-        spare: order in which a narrow terminal leaves columns out, highest first; 0 is never left out.
+        spare: order in which a narrow terminal hides columns, highest first; columns of 0 follow from the right.
         header: title in CSV and Markdown, if `title` is clear only beside the neighbouring column.
         is_whole: whether a text is never wrapped; numbers never are.
     """

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mnv2search.report.rows import Rows
+from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.untrusted import escaped
 
 T = TypeVar("T")
 
-WIDEST = 400
+WIDEST = 1 << 14
+# Blanks at both ends of a line, and between two columns.
+EDGES, GAP = 2, 3
 
 
-def drawn(rows: Rows) -> Table:
-    """The rows as a plain-text table, with control characters escaped."""
+class _Widths(NamedTuple):
+    """The width of a column at which no word breaks, and at which no line breaks."""
+
+    least: int
+    natural: int
+
+
+def drawn(rows: Rows, width: int = WIDEST) -> Table:
+    """The rows as a plain-text table for a terminal of a width, with control characters escaped.
+
+    Words and numbers are never broken: a table that is too wide even with broken lines is drawn as wide as it needs.
+    """
     table = Table(
         title=_text(rows.title),
         title_justify="left",
@@ -29,64 +42,84 @@ def drawn(rows: Rows) -> Table:
         pad_edge=False,
     )
     footer = rows.footer or ("",) * len(rows.columns)
-    for index, (column, foot) in enumerate(zip(rows.columns, footer, strict=True)):
-        heading = _text(f"{column.title}\n{column.unit}" if column.unit else column.title)
-        longest = max((len(escaped(row[index])) for row in (*rows.rows, footer)), default=1)
-        table.add_column(
-            heading,
-            footer=_text(foot),
-            justify=column.align,
-            min_width=longest if column.align == "right" or column.is_whole else None,
-        )
+    for column, foot, width_of_it in zip(rows.columns, footer, _column_widths(rows, width), strict=True):
+        table.add_column(_text(_heading(column)), footer=_text(foot), justify=column.align, width=width_of_it)
     for index, row in enumerate(rows.rows):
         table.add_row(*(_text(cell) for cell in row), style="bold" if index in rows.stressed else None)
     return table
 
 
-def fitted(rows: Rows, console: Console) -> Rows:
-    """The rows without the spare columns that do not fit on the console; a note lists these columns."""
-    left_out: list[str] = []
-    kept = rows
-    while _width(kept, console) > console.width and (spare := max(c.spare for c in kept.columns)):
-        index = next(i for i, column in enumerate(kept.columns) if column.spare == spare)
-        left_out.append(kept.columns[index].title or kept.columns[index].header)
-        kept = replace(
-            kept,
-            columns=_without(kept.columns, index),
-            rows=tuple(_without(row, index) for row in kept.rows),
-            footer=_without(kept.footer, index),
-        )
-    if not left_out:
+def fitted(rows: Rows, width: int) -> Rows:
+    """The rows without the columns that do not fit a terminal; a note lists these columns.
+
+    Spare columns go first, then the others from the right; the first column stays.
+    """
+    hidden: list[int] = []
+    kept = list(range(len(rows.columns)))
+    while len(kept) > 1 and _least_width(_selected(rows, kept)) > width:
+        at = max(kept[1:], key=lambda index: (rows.columns[index].spare, index))
+        kept.remove(at)
+        hidden.append(at)
+    if not hidden:
         return rows
-    words = ", ".join(reversed(left_out))
-    return replace(kept, notes=(f"left out for lack of room: {words} (a wider terminal, or --json)", *kept.notes))
+    names = ", ".join(rows.columns[index].title or rows.columns[index].header for index in sorted(hidden))
+    verb = "is" if len(hidden) == 1 else "are"
+    note = f"{counted(len(hidden), 'column')} {verb} hidden to fit the terminal: {names}; widen it, or use --json"
+    shown = _selected(rows, kept)
+    return replace(shown, notes=(note, *shown.notes))
+
+
+def _selected(rows: Rows, indices: Sequence[int]) -> Rows:
+    """The rows with some of their columns."""
+
+    def of(values: Sequence[T]) -> tuple[T, ...]:
+        return tuple(values[index] for index in indices) if values else ()
+
+    return replace(rows, columns=of(rows.columns), rows=tuple(of(row) for row in rows.rows), footer=of(rows.footer))
+
+
+def _heading(column: Column) -> str:
+    return f"{column.title}\n{column.unit}" if column.unit else column.title
 
 
 def _text(cell: str) -> Text:
     return Text(escaped(cell))
 
 
-def _without(values: tuple[T, ...], index: int) -> tuple[T, ...]:
-    return (*values[:index], *values[index + 1 :])
+def _widths(rows: Rows) -> list[_Widths]:
+    """The widths of every column; numbers are not broken between words either."""
+    found = []
+    for index, column in enumerate(rows.columns):
+        cells = [escaped(row[index]) for row in (*rows.rows, *([rows.footer] if rows.footer else []))]
+        heading = escaped(_heading(column))
+        words = heading.split() + (cells if column.align == "right" or column.is_whole else " ".join(cells).split())
+        lines = heading.split("\n") + [line for cell in cells for line in cell.split("\n")]
+        found.append(_Widths(max(map(cell_len, words), default=1) or 1, max(map(cell_len, lines)) or 1))
+    return found
 
 
-def _width(rows: Rows, console: Console) -> int:
-    """The width of the drawn table, which with rich 15 may exceed the measured width."""
-    lines = Segment.split_lines(console.render(drawn(rows)))
-    return max(sum(segment.cell_length for segment in line) for line in lines)
+def _least_width(rows: Rows) -> int:
+    return EDGES + GAP * (len(rows.columns) - 1) + sum(column.least for column in _widths(rows))
+
+
+def _column_widths(rows: Rows, width: int) -> list[int]:
+    """The width of each column: what is left of the terminal is shared by what each would need to break no line."""
+    widths = _widths(rows)
+    room = max(0, width - _least_width(rows))
+    wanted = sum(column.natural - column.least for column in widths)
+    share = min(1.0, room / wanted) if wanted > 0 else 0.0
+    return [column.least + int(share * max(0, column.natural - column.least)) for column in widths]
 
 
 def draw(rows: Rows, console: Console) -> None:
     """Print the rows and their notes.
 
-    A table that is too wide even without its spare columns is printed whole, so that no number is broken; the
-    terminal wraps the lines. If the output is not a terminal, trailing blanks are removed.
+    Columns that do not fit are hidden. If the output is not a terminal, trailing blanks are removed.
     """
-    rows = fitted(rows, console)
-    table = drawn(rows)
-    widest = console.options.update_width(WIDEST)
     narrow = console.width
-    console.width = max(narrow, console.measure(table, options=widest).minimum)
+    rows = fitted(rows, narrow)
+    table = drawn(rows, narrow)
+    console.width = WIDEST  # the table has its own width
     if console.is_terminal:
         console.print(table, crop=False)
     else:

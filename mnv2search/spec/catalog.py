@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mnv2search.errors import UnknownNameError
+from mnv2search.spec.bundled import published_names, published_rows, search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Resolution, resolution_of
 from mnv2search.spec.yaml.read import loads
@@ -75,25 +75,12 @@ class CatalogEntry:
         return next((p.top1 for p in self.published if p.top1 is not None), None)
 
 
-def search_spaces_dir() -> Path:
-    """The folder of shipped spaces, inside an installed package or beside it in a source checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "search_spaces"
-    return inside if inside.is_dir() else package.parent / "search_spaces"
-
-
-@lru_cache(maxsize=1)
-def bundled_files() -> dict[str, Path]:
-    """The file of every shipped search space, by name."""
-    return {path.stem: path for path in sorted(search_spaces_dir().glob("*.yaml"))}
-
-
 @lru_cache(maxsize=1)
 def catalog() -> tuple[CatalogEntry, ...]:
     """Every published network that ships, ordered by family."""
     folder = search_spaces_dir() / "published"
     figures: dict[str, list[PublishedFigures]] = {}
-    for row in _rows(folder / "figures.csv"):
+    for row in published_rows("figures"):
         figures.setdefault(row["name"], []).append(_figures(row))
     return tuple(
         CatalogEntry(
@@ -106,13 +93,8 @@ def catalog() -> tuple[CatalogEntry, ...]:
             note=row["note"],
             published=tuple(figures.get(row["name"], ())),
         )
-        for row in _rows(folder / "networks.csv")
+        for row in published_rows("networks")
     )
-
-
-def names() -> tuple[str, ...]:
-    """The name of every entry."""
-    return tuple(one.name for one in catalog())
 
 
 def entry(name: str) -> CatalogEntry:
@@ -124,7 +106,7 @@ def entry(name: str) -> CatalogEntry:
     for one in catalog():
         if one.name == name:
             return one
-    raise UnknownNameError("published network", name, names())
+    raise UnknownNameError("published network", name, published_names())
 
 
 @lru_cache(maxsize=64)
@@ -133,11 +115,6 @@ def _spec_of(file: Path) -> ModelSpec:
     if not isinstance(value, ModelSpec):
         raise TypeError(f"{file} ships as a published network, but leaves something to choose")
     return value
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def _figures(row: dict[str, str]) -> PublishedFigures:

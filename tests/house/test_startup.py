@@ -32,6 +32,8 @@ COMMANDS = [
     "front",
     "catalog",
     "verify",
+    "completion",
+    "doctor",
 ]
 
 PROBE = """

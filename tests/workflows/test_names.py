@@ -10,8 +10,7 @@ import optuna
 import pytest
 
 from mnv2search.errors import SpecError
-from mnv2search.spec import catalog
-from mnv2search.spec.catalog import bundled_files
+from mnv2search.spec.bundled import bundled_files, published_names
 from mnv2search.spec.rules import MAX_NAME_BYTES, MAX_SPACE_NAME_BYTES, name_problem
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.storage.journal import Journal
@@ -79,7 +78,7 @@ def test_a_space_leaves_room_for_the_numbers_of_its_networks() -> None:
 
 
 def test_every_published_and_every_shipped_name_is_a_file_name() -> None:
-    names = [*catalog.names(), *(load_space(name).name for name in bundled_files())]
+    names = [*published_names(), *(load_space(name).name for name in bundled_files())]
     assert [name for name in names if name_problem(name) or file_name(name) != name] == []
 
 

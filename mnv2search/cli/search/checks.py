@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import NonEmptyText
 from mnv2search.cli.output import emit
 
 
@@ -18,6 +17,7 @@ from mnv2search.cli.output import emit
 @options.time()
 @options.text(
     "--device",
+    kind=options.DEVICE,
     metavar="RUNTIME[:OPTIONS][@HOST]",
     help="Device to measure on (overrides the device of the run).",
 )
@@ -85,7 +85,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 
 
 @click.command("audit")
-@click.argument("name", type=NonEmptyText(), metavar="NAME")
+@click.argument("name", type=options.RUN, metavar="NAME")
 @options.data
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)

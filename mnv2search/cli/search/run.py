@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 
 from mnv2search.cli import options
-from mnv2search.cli.options import Count, Duration, Positive
+from mnv2search.cli.names import weights_names
+from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
 from mnv2search.cli.output import emit, emit_json, note
 
 if TYPE_CHECKING:
@@ -116,12 +117,18 @@ NOTHING_FITS = 3
 @options.text(
     "--from",
     "from_",
+    kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
     help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
     "network with the same number of rows or stages as the space, or a published checkpoint. "
     f"{options.NAMED_WEIGHTS}",
 )
-@options.text("--from-spec", metavar="SPEC", help="Network to which the published weights in --from belong.")
+@options.text(
+    "--from-spec",
+    metavar="SPEC",
+    help="Network to which the published weights in --from belong.",
+    kind=options.SPEC,
+)
 @click.option(
     "--finetune/--no-finetune",
     default=None,
@@ -142,7 +149,7 @@ NOTHING_FITS = 3
 @options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
 @options.text("--name", metavar="NAME", help="Name of the run's folder (default: from space and budget).")
-@options.text("--resume", metavar="NAME", help="Resume an interrupted run.")
+@options.text("--resume", metavar="NAME", help="Resume an interrupted run.", kind=options.RUN)
 @click.option(
     "--trust",
     is_flag=True,

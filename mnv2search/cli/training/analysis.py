@@ -173,7 +173,7 @@ def evaluate_command(model: Path, as_json: bool, quiet: bool, **given: Any) -> N
 
 
 @click.command("scores")
-@click.argument("space", type=NonEmptyText(), metavar="SPACE")
+@click.argument("space", type=options.SPACE, metavar="SPACE")
 @click.option(
     "--score",
     "names",

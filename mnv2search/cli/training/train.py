@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import FILE, NonEmptyText, Positive
+from mnv2search.cli.options import FILE, Positive
 from mnv2search.cli.output import emit, note
 from mnv2search.errors import StoppedError
 
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("spec", type=NonEmptyText(), metavar="[SPEC]", required=False)
+@click.argument("spec", type=options.SPEC, metavar="[SPEC]", required=False)
 @options.optional_data
-@options.text("--resume", metavar="NAME|FOLDER", help="Resume a training with its settings, without SPEC and --data.")
+@options.text(
+    "--resume",
+    metavar="NAME|FOLDER",
+    help="Resume a training with its settings, without SPEC and --data.",
+    kind=options.RUN,
+)
 @options.text(
     "--recipe",
     metavar="NAME|FILE",

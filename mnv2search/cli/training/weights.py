@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mnv2search.cli import options
+from mnv2search.cli.names import weights_names
 from mnv2search.cli.options import FILE, FOLDER, NonEmptyText
 from mnv2search.cli.output import emit
 
@@ -46,7 +47,7 @@ def list_command(folder: Path | None, as_json: bool) -> None:
 
 
 @weights_command.command("get")
-@click.argument("name", type=NonEmptyText(), metavar="NAME")
+@click.argument("name", type=NonEmptyText(weights_names), metavar="NAME")
 @click.option("-o", "--output", type=FILE, metavar="FILE.pt", help="Write the weights with their spec to this file.")
 @_folder
 @options.force

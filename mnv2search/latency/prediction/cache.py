@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 from mnv2search.atomic import remove_leftovers, replacing
+from mnv2search.caches import cache_folder
 from mnv2search.latency.measuring.pool import Pool, PoolMeasurer
 from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.measuring.timing import Measurer, Settings
@@ -99,15 +100,12 @@ class LatencyCache:
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
-    """The folder of the cache: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
+    """The folder of measured latencies in our cache folder.
 
     >>> default_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
     '/var/cache/mnv2search/latency'
     """
-    if chosen := environment.get("MNV2SEARCH_CACHE"):
-        return Path(chosen) / "latency"
-    base = environment.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mnv2search" / "latency"
+    return cache_folder(environment) / "latency"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

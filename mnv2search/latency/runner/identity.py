@@ -43,7 +43,7 @@ def processor(proc: str = PROC, architecture: str = "") -> str:
     """The model of the processor, as precisely as the system reports; `architecture` defaults to this machine's."""
     architecture = architecture or platform.machine()
     fields: Dict[str, str] = {}
-    for line in _read(os.path.join(proc, "cpuinfo")).splitlines():
+    for line in read_text(os.path.join(proc, "cpuinfo")).splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     name = fields.get("model name") or fields.get("Hardware") or fields.get("Model") or ""
@@ -56,10 +56,10 @@ def processor(proc: str = PROC, architecture: str = "") -> str:
 
 def machine(proc: str = PROC, sys: str = SYS) -> str:
     """The model of the board, phone or computer; empty if unknown."""
-    board = _read(os.path.join(proc, "device-tree", "model")).strip("\0 \n")
+    board = read_text(os.path.join(proc, "device-tree", "model")).strip("\0 \n")
     if os.path.exists(GETPROP):
         return _phone() or board
-    return board or _read(os.path.join(sys, "class", "dmi", "id", "product_name")).strip()
+    return board or read_text(os.path.join(sys, "class", "dmi", "id", "product_name")).strip()
 
 
 def _phone() -> str:
@@ -74,7 +74,7 @@ def _phone() -> str:
 def system() -> str:
     """The operating system and its version."""
     pretty = ""
-    for line in _read("/etc/os-release").splitlines():
+    for line in read_text("/etc/os-release").splitlines():
         if line.startswith("PRETTY_NAME="):
             pretty = line.partition("=")[2].strip('"')
     kernel = f"{platform.system()} {platform.release()}"
@@ -83,7 +83,7 @@ def system() -> str:
 
 def governor(sys: str = SYS) -> str:
     """The frequency governor of the first processor, such as ``performance``; empty if it cannot be read."""
-    return _read(os.path.join(sys, "devices", "system", "cpu", "cpu0", "cpufreq", "scaling_governor")).strip()
+    return read_text(os.path.join(sys, "devices", "system", "cpu", "cpu0", "cpufreq", "scaling_governor")).strip()
 
 
 def temperature_c(sys: str = SYS) -> Optional[float]:
@@ -95,7 +95,7 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
         return None
     temperatures: List[float] = []
     for zone in zones:
-        text = _read(os.path.join(folder, zone, "temp")).strip()
+        text = read_text(os.path.join(folder, zone, "temp")).strip()
         try:
             degrees = float(text) / 1000
         except ValueError:
@@ -105,7 +105,8 @@ def temperature_c(sys: str = SYS) -> Optional[float]:
     return max(temperatures) if temperatures else None
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """The content of a file; empty if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -117,7 +118,7 @@ def computes_in_half(proc: str = PROC) -> bool:
     """Whether the processor has half-precision arithmetic, without conversion to single precision and back."""
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
-    return not HALF.isdisjoint(_read(os.path.join(proc, "cpuinfo")).split())
+    return not HALF.isdisjoint(read_text(os.path.join(proc, "cpuinfo")).split())
 
 
 def half_refusal(runtime: str) -> str:

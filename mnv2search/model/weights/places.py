@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from mnv2search.caches import hub_models, torch_checkpoints
 from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 
 # Published networks have 0.5 to 20 million parameters.
@@ -78,12 +79,7 @@ def _in_packages() -> Iterator[WeightsFile]:
 
 
 def _in_torch_cache() -> Iterator[WeightsFile]:
-    """Files that torch.hub downloaded, such as those of torchvision.
-
-    Source: torch 2.13, torch/hub.py, `get_dir` and `_get_torch_home`.
-    """
-    home = os.environ.get("TORCH_HOME") or Path(_cache_home(), "torch")
-    for file in _files(Path(home, "hub", "checkpoints"), place="torch hub cache"):
+    for file in _files(torch_checkpoints(os.environ), place="torch hub cache"):
         if FAMILIES.search(file.path.name):
             yield file
 
@@ -93,9 +89,7 @@ def _in_hub_cache() -> Iterator[WeightsFile]:
 
     Source: https://huggingface.co/docs/hub/local-cache
     """
-    home = os.environ.get("HF_HOME") or Path(_cache_home(), "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub"))
-    for repository in _folders(cache):
+    for repository in _folders(hub_models(os.environ)):
         if repository.name.startswith(MODEL) and FAMILIES.search(repository.name):
             name = repository.name.removeprefix(MODEL).replace("--", "/")
             found = [file for snapshot in _snapshots(repository) for file in _files(snapshot, place="")]
@@ -131,7 +125,3 @@ def _files(folder: Path, *, place: str) -> Iterator[WeightsFile]:
     for path in islice(sorted(paths), MOST_FILES):
         if is_regular(path) and MIN_BYTES <= (size := path.stat().st_size) <= MAX_BYTES:
             yield WeightsFile(name=path.stem, path=path, place=place, size_bytes=size)
-
-
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from mnv2search.errors import Diagnostic, Mnv2SearchError, OptionError, SpecError, UnknownNameError, nearest
 from mnv2search.spec import catalog
-from mnv2search.spec.catalog import bundled_files
+from mnv2search.spec.bundled import bundled_files, published_names
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.space_rules import unpicked
@@ -47,7 +47,7 @@ def load(path_or_name: str | Path, *, wanted: Wanted = "any") -> ModelSpec | Sea
     if not os.path.exists(name) or path.is_dir():
         if (bundled := bundled_files().get(name)) is not None:
             return _read(bundled)
-        if name in catalog.names():
+        if name in published_names():
             return catalog.entry(name).spec
         if not os.path.exists(name):
             raise _missing(path, wanted)
@@ -85,7 +85,7 @@ def check(file: str, *, reader: Callable[[str], object] = load) -> tuple[Diagnos
 
 def known_names() -> tuple[str, ...]:
     """Every name that `load` knows without a file: shipped spaces first, then published networks."""
-    return (*bundled_files(), *(name for name in catalog.names() if name not in bundled_files()))
+    return (*bundled_files(), *(name for name in published_names() if name not in bundled_files()))
 
 
 def _read(path: Path) -> ModelSpec | SearchSpace:
@@ -111,7 +111,7 @@ def _listed(wanted: Wanted) -> tuple[str, tuple[str, ...]]:
     if wanted == "space":
         return "search space", spaces
     if wanted == "spec":
-        return "spec", tuple(name for name in catalog.names() if name not in spaces)
+        return "spec", tuple(name for name in published_names() if name not in spaces)
     return "spec or search space", known_names()
 
 

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 from mnv2search.accuracy.registry import evaluator_effects
+from mnv2search.caches import cache_folder
 from mnv2search.errors import RecordError
-from mnv2search.latency.prediction.cache import default_folder
 from mnv2search.latency.registry import device_effects
 from mnv2search.results.manifest import Manifest
 from mnv2search.untrusted import escaped
@@ -60,7 +60,7 @@ def _effects(manifest: Manifest) -> tuple[str, ...]:
 def _path(manifest: Manifest) -> Path:
     """The file whose existence marks a run as trusted, named by the digest of its device, accuracy and space."""
     texts = json.dumps([manifest.device.name, manifest.evaluator, manifest.space])
-    return default_folder(os.environ).parent / FOLDER / hashlib.sha256(texts.encode()).hexdigest()
+    return cache_folder(os.environ) / FOLDER / hashlib.sha256(texts.encode()).hexdigest()
 
 
 def _is_ours(path: Path) -> bool:

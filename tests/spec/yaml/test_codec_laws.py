@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.catalog import search_spaces_dir
+from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load, loads

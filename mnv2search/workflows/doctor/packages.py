@@ -1,0 +1,109 @@
+"""Installed packages and the extras they complete, read from their metadata without importing any of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.specifiers import SpecifierSet
+
+from mnv2search.results.diagnosis import Extra, Package
+from mnv2search.untrusted import UnsafeFileError, read_text
+
+# Source: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^\]]*\])?\s*(?P<specifier>[^;]*?)\s*(?:;(?P<marker>.*))?")
+EXTRA = re.compile(r"extra\s*==\s*['\"]([\w.-]+)['\"]")
+MAX_METADATA_BYTES = 1 << 22
+# Extras for work on the package itself, in order after those for its use.
+FOR_CONTRIBUTORS = ("dev",)
+
+
+class Distribution(NamedTuple):
+    """An installed package: its version and the folder of its metadata."""
+
+    version: str
+    folder: str
+
+
+def installed(paths: Iterable[str]) -> dict[str, Distribution]:
+    """The packages in folders such as those of `sys.path`, by normalized name; the first folder has precedence.
+
+    `importlib.metadata` does the same in ten times the time, for it reads every package's description.
+    """
+    found: dict[str, Distribution] = {}
+    for path in paths:
+        for name in _names(path or "."):
+            if match := FOLDER.fullmatch(name):
+                package = Distribution(match["version"], os.path.join(path, name))
+                found.setdefault(normalized(match["name"]), package)
+    return found
+
+
+def normalized(name: str) -> str:
+    """The name of a package as package indices compare it.
+
+    >>> normalized("AI_Edge.Litert")
+    'ai-edge-litert'
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(distribution: Distribution) -> tuple[str, ...]:
+    """The `Requires-Dist` lines of a package's metadata; empty if they cannot be read."""
+    try:
+        text = read_text(Path(distribution.folder, "METADATA"), max_bytes=MAX_METADATA_BYTES)
+    except (OSError, UnsafeFileError):
+        return ()
+    head = text.partition("\n\n")[0].splitlines()
+    return tuple(line.partition(":")[2].strip() for line in head if line.startswith("Requires-Dist:"))
+
+
+def packages_of(lines: Iterable[str], present: Mapping[str, Distribution]) -> dict[str, tuple[Package, ...]]:
+    """The required packages by extra; those without an extra by the empty text."""
+    grouped: dict[str, list[Package]] = {"": []}
+    for line in lines:
+        if (match := REQUIREMENT.fullmatch(line)) is None:
+            continue
+        marker = EXTRA.search(match["marker"] or "")
+        found = present.get(normalized(match["name"]))
+        version = found.version if found else ""
+        package = Package(
+            name=match["name"],
+            version=version,
+            required=match["specifier"],
+            is_met=bool(version) and _meets(version, match["specifier"]),
+        )
+        grouped.setdefault(marker[1] if marker else "", []).append(package)
+    return {name: tuple(packages) for name, packages in grouped.items()}
+
+
+def extras_of(project: str, packages: Mapping[str, tuple[Package, ...]]) -> tuple[Extra, ...]:
+    """The extras of a project, each with the command that installs it if it is not complete."""
+    names = sorted(filter(None, packages), key=lambda name: (name in FOR_CONTRIBUTORS, name))
+    return tuple(
+        Extra(
+            name=name,
+            packages=packages[name],
+            is_complete=(complete := all(package.is_met for package in packages[name])),
+            command="" if complete else f"pip install '{project}[{name}]'",
+        )
+        for name in names
+    )
+
+
+def _meets(version: str, specifier: str) -> bool:
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except ValueError:  # a version or a specifier that is not of the standard form
+        return True
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
