@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
     from mnv2search.workflows.compile import compile
+    from mnv2search.workflows.diff import diff
+    from mnv2search.workflows.explain import explain
+    from mnv2search.workflows.make_spec import make_spec
     from mnv2search.workflows.search.api import run, search
     from mnv2search.workflows.training.api import train
     from mnv2search.workflows.training.evaluate import evaluate
@@ -53,13 +56,16 @@ __all__ = [
     "build",
     "compile",
     "cost_of",
+    "diff",
     "dumps",
     "evaluate",
     "evaluate_spec",
+    "explain",
     "front",
     "hypervolume",
     "load",
     "loads",
+    "make_spec",
     "open_device",
     "open_evaluator",
     "plan",
@@ -89,6 +95,9 @@ _NAMES = {
     "spec.yaml.codec": ("dumps", "load", "loads"),
     "study.types": ("SearchResult",),
     "workflows.compile": ("compile",),
+    "workflows.diff": ("diff",),
+    "workflows.explain": ("explain",),
+    "workflows.make_spec": ("make_spec",),
     "workflows.search.api": ("run", "search"),
     "workflows.training.api": ("train",),
     "workflows.training.evaluate": ("evaluate",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from operator import add
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from mnv2search.spec.model_spec import ModelSpec
@@ -70,10 +70,7 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
     >>> cost_of(ModelSpec(name="one", blocks=(BlockSpec(channels=16, expansion=1),), resolution=32)).madds
     6948864
     """
-    laid_out = plan(spec) if isinstance(spec, ModelSpec) else spec
-    params, bare, folded, madds, peaks = zip(*map(unit_cost, laid_out.units), strict=True)
-    if laid_out.dense:
-        peaks = tuple(map(add, peaks, _waiting_elements(laid_out)))
+    params, bare, folded, madds, peaks = zip(*_unit_costs(_planned(spec)), strict=True)
     return Cost(
         params=sum(params),
         params_no_bn=sum(bare),
@@ -81,6 +78,56 @@ def cost_of(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> Cost:
         peak_activation_bytes=max(peaks) * BYTES[precision],
         size_bytes=sum(folded) * BYTES[precision],
     )
+
+
+class StageCost(NamedTuple):
+    """The cost of a stage: the stem, a row, the last convolution or the head.
+
+    Attributes:
+        at: address in the spec, such as ``blocks[2]``.
+        units: units of the stage in the plan.
+        peak_activation_bytes: largest need of a layer of the stage; see `Cost`.
+    """
+
+    at: str
+    units: slice
+    params: int
+    madds: int
+    peak_activation_bytes: int
+
+
+def stage_costs(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> tuple[StageCost, ...]:
+    """The cost of every stage, in the order of computation.
+
+    Parameters and multiply-adds add up to those of `cost_of`; the largest peak is its peak.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> [(one.at, one.params) for one in stage_costs(ModelSpec(name="m", blocks=(BlockSpec(channels=16),)))]
+    [('stem', 928), ('blocks[0]', 11744), ('last_channels', 23040), ('head', 1281000)]
+    """
+    laid_out = _planned(spec)
+    costs, features = _unit_costs(laid_out), len(laid_out.features)
+    places = [at if index < features else "head" for index, at in enumerate(laid_out.at)]
+    stages: list[StageCost] = []
+    for at, members in groupby(range(len(places)), key=places.__getitem__):
+        first, *rest = members
+        units = slice(first, first + len(rest) + 1)
+        params, _, _, madds, peaks = zip(*costs[units], strict=True)
+        stages.append(StageCost(at, units, sum(params), sum(madds), max(peaks) * BYTES[precision]))
+    return tuple(stages)
+
+
+def _planned(spec: ModelSpec | Plan) -> Plan:
+    return plan(spec) if isinstance(spec, ModelSpec) else spec
+
+
+def _unit_costs(laid_out: Plan) -> list[UnitCost]:
+    """The cost of every unit; its peak includes the maps that the units of a dense head read later."""
+    costs = [unit_cost(unit) for unit in laid_out.units]
+    if not laid_out.dense:
+        return costs
+    waiting = _waiting_elements(laid_out)
+    return [cost._replace(peak_elements=cost.peak_elements + more) for cost, more in zip(costs, waiting, strict=True)]
 
 
 @lru_cache(maxsize=16_384)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from mnv2search.cli import options
 from mnv2search.cli.options import NonEmptyPath
 from mnv2search.cli.output import answer_as_is, emit, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.report.table_text import TableFormat
 
 
 @click.command("check")
@@ -48,9 +51,13 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 @click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
 @options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help="Precision that memory is counted for.")
 @options.network()
-@options.json
+@options.table
 def cost_command(
-    specs: tuple[str, ...], precision: Literal["fp32", "fp16", "int8"], as_json: bool, **choice: Any
+    specs: tuple[str, ...],
+    precision: Literal["fp32", "fp16", "int8"],
+    as_json: bool,
+    table_format: TableFormat | None,
+    **choice: Any,
 ) -> None:
     """Count the parameters, multiply-adds and memory of each SPEC.
 
@@ -67,13 +74,13 @@ def cost_command(
 
     networks = tuple(chosen_spec(name, **choice) for name in specs)
     document = [{"name": one.name, **asdict(cost_of(one, precision=precision))} for one in networks]
-    emit(document, cost_rows(networks, precision=precision), as_json=as_json)
+    emit(document, cost_rows(networks, precision=precision), as_json=as_json, table_format=table_format)
 
 
 @click.command("catalog")
 @options.text("--family", metavar="TEXT", help="Only networks whose family contains TEXT.")
-@options.json
-def catalog_command(family: str | None, as_json: bool) -> None:
+@options.table
+def catalog_command(family: str | None, as_json: bool, table_format: TableFormat | None) -> None:
     """List published networks, with the figures of their publications beside our counts.
 
     \b
@@ -84,7 +91,7 @@ def catalog_command(family: str | None, as_json: bool) -> None:
     from mnv2search.spec.catalog import catalog
 
     entries = [e for e in catalog() if family is None or family.lower() in e.family.lower()]
-    emit(catalog_json(entries), catalog_rows(entries), as_json=as_json)
+    emit(catalog_json(entries), catalog_rows(entries), as_json=as_json, table_format=table_format)
 
 
 @click.command("compile")

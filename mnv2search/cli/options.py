@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -181,6 +181,22 @@ output_dir: _Decorator = click.option(
 )
 
 
+def table(command: F) -> F:
+    """`--json`, `--csv` and `--markdown`, at most one of them; the parameters are `as_json` and `table_format`."""
+
+    @functools.wraps(command)
+    def chosen(*given: object, as_json: bool, as_csv: bool, as_markdown: bool, **named: object) -> object:
+        asked = [name for name, on in (("json", as_json), ("csv", as_csv), ("markdown", as_markdown)) if on]
+        if len(asked) > 1:
+            raise click.UsageError(f"--{asked[0]} and --{asked[1]} exclude each other: leave one of them out")
+        tables = asked[0] if asked and not as_json else None
+        return command(*given, as_json=as_json, table_format=tables, **named)
+
+    csv = click.option("--csv", "as_csv", is_flag=True, help="Print tables as CSV, separated by empty lines.")
+    markdown = click.option("--markdown", "as_markdown", is_flag=True, help="Print tables as Markdown.")
+    return cast("F", json(csv(markdown(chosen))))
+
+
 def output(command: F) -> F:
     """`--json` and `--quiet`."""
     return json(quiet(command))
@@ -266,6 +282,22 @@ def device(command: F) -> F:
     return device(precision(command))
 
 
+def prediction(command: F) -> F:
+    """`--device` and `--precision`: the device whose latency is predicted, and the precision of both."""
+    device = text(
+        "--device",
+        metavar="RUNTIME[:OPTIONS][@HOST]",
+        help="Predict latency on this device from earlier measurements of other networks; nothing is measured.",
+    )
+    precision = choice(
+        "--precision",
+        ("fp32", "fp16", "int8"),
+        default="fp32",
+        help="Precision of the device, and of the weights and activations whose memory is counted.",
+    )
+    return device(precision(command))
+
+
 def _remember_precision(context: click.Context, _: click.Parameter, value: str | None) -> None:
     context.meta["mnv2search.precision"] = value
 
@@ -276,10 +308,10 @@ def _device_text(context: click.Context, _: click.Parameter, value: tuple[str, .
     return device_text(value, context.meta.get("mnv2search.precision"))
 
 
-def network(*, head_output: bool = False) -> _Decorator:
+def network(*, head_output: bool = False, classes: bool = False) -> _Decorator:
     """Options that choose or change the network named by an argument.
 
-    The parameters are `width`, `resolution`, `pick`, `first` and, if requested, `head_output`.
+    The parameters are `width`, `resolution`, `pick`, `first` and, if requested, `head_output` and `classes`.
     """
     options = [
         click.option("--width", type=Positive(), metavar="X", help="Width multiplier (overrides the file's)."),
@@ -306,6 +338,11 @@ def network(*, head_output: bool = False) -> _Decorator:
             "(overrides the file's); detections includes non-maximum suppression.",
         )
         options.insert(2, of_head)
+    if classes:
+        of_classes = click.option(
+            "--classes", type=click.IntRange(1), metavar="N", help="Number of classes (overrides the file's)."
+        )
+        options.insert(2, of_classes)
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 

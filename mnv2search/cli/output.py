@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mnv2search.report.rows import Rows
+    from mnv2search.report.table_text import TableFormat
 
 
 Document: TypeAlias = Mapping[str, object] | Sequence[object]
@@ -61,16 +62,26 @@ def emit_json(data: Document) -> None:
     print(json.dumps(data, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
-def emit(document: Document, *parts: Rows | Iterable[str], as_json: bool) -> None:
+def emit(
+    document: Document,
+    *parts: Rows | Iterable[str],
+    as_json: bool,
+    table_format: TableFormat | None = None,
+) -> None:
     """Print a result, as one JSON document or as tables and lines of prose.
 
     Args:
         document: the result as a JSON document.
         parts: the result as tables and lines.
         as_json: whether to print the document instead of the parts.
+        table_format: format of the tables; None draws them for a terminal. With ``csv``, lines and notes go to
+            stderr.
     """
     if as_json:
         emit_json(document)
+        return
+    if table_format is not None:
+        _emit_text(parts, table_format)
         return
     from mnv2search.report.rows import Rows  # late: --help must not pay for it
     from mnv2search.report.table import draw
@@ -80,6 +91,24 @@ def emit(document: Document, *parts: Rows | Iterable[str], as_json: bool) -> Non
             draw(part, stdout_console())
         else:
             answer(part)
+
+
+def _emit_text(parts: Sequence[Rows | Iterable[str]], table_format: TableFormat) -> None:
+    """Print tables and lines as CSV or Markdown, separated by empty lines."""
+    from mnv2search.report.rows import Rows  # late: --help must not pay for it
+    from mnv2search.report.table_text import csv_text, markdown_lines, markdown_text
+
+    texts: list[str] = []
+    for part in parts:
+        lines = part.notes if isinstance(part, Rows) else part
+        if table_format == "csv":
+            texts += [csv_text(part)] if isinstance(part, Rows) else []
+            for line in lines:
+                note(line)
+        else:
+            texts += [markdown_text(part)] if isinstance(part, Rows) else markdown_lines(lines)
+    if texts:
+        answer_as_is("\n\n".join(texts))
 
 
 def note(text: str, *, quiet: bool = False) -> None:

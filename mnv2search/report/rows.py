@@ -22,12 +22,16 @@ class Column:
 
     Attributes:
         spare: order in which a narrow terminal hides columns, highest first; columns of 0 follow from the right.
+        header: title in CSV and Markdown, if `title` is clear only beside the neighbouring column.
+        is_whole: whether a text is never wrapped; numbers never are.
     """
 
     title: str
     unit: str = ""
     align: Literal["left", "right"] = "right"
     spare: int = 0
+    header: str = ""
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def fitted(rows: Rows, width: int) -> Rows:
         hidden.append(at)
     if not hidden:
         return rows
-    names = ", ".join(rows.columns[index].title for index in sorted(hidden))
+    names = ", ".join(rows.columns[index].title or rows.columns[index].header for index in sorted(hidden))
     verb = "is" if len(hidden) == 1 else "are"
     note = f"{counted(len(hidden), 'column')} {verb} hidden to fit the terminal: {names}; widen it, or use --json"
     shown = _selected(rows, kept)
@@ -92,7 +92,7 @@ def _widths(rows: Rows) -> list[_Widths]:
     for index, column in enumerate(rows.columns):
         cells = [escaped(row[index]) for row in (*rows.rows, *([rows.footer] if rows.footer else []))]
         heading = escaped(_heading(column))
-        words = heading.split() + (cells if column.align == "right" else " ".join(cells).split())
+        words = heading.split() + (cells if column.align == "right" or column.is_whole else " ".join(cells).split())
         lines = heading.split("\n") + [line for cell in cells for line in cell.split("\n")]
         found.append(_Widths(max(map(cell_len, words), default=1) or 1, max(map(cell_len, lines)) or 1))
     return found

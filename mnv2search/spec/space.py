@@ -243,13 +243,13 @@ def resolve_values(
     space: SearchSpace,
     values: Mapping[str, Scalar],
     *,
-    rest: Literal["first", "refuse"] = "refuse",
+    rest: Literal["first", "refuse"] | random.Random = "refuse",
 ) -> ModelSpec:
     """The network with the named options.
 
     `values` maps an address to a value or to its text. An index may be ``*`` for all, as in
     ``{"blocks[*].each[*].kernel": 5}``; a later entry overrides an earlier one. With `rest="first"`, every axis
-    without an entry takes its first option.
+    without an entry takes its first option; with a random generator, it takes an option drawn uniformly.
 
     Raises:
         UnknownNameError: no axis has this address.
@@ -263,7 +263,9 @@ def resolve_values(
             raise UnknownNameError(f"axis of {space.name}", at, (axis.at for axis in space.axes))
         for i in matching:
             chosen[i] = _option_index(space.axes[i], value)
-    pick = tuple(chosen.get(i, 0) for i in range(len(space.axes)))
+    cards = space.cards
+    others = [rest.randrange(card) for card in cards] if isinstance(rest, random.Random) else [0] * len(cards)
+    pick = tuple(chosen.get(i, other) for i, other in enumerate(others))
     settled = {*chosen, *_idle(space, pick)}
     left = [(axis.at, axis.options) for i, axis in enumerate(space.axes) if i not in settled]
     if rest == "refuse" and left:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.options import chosen_spec, path_of, paths_of
+from mnv2search.workflows.options import check_output, chosen_spec, path_of, paths_of
 from mnv2search.workflows.weights import is_file_name
 
 if TYPE_CHECKING:
@@ -268,12 +267,7 @@ def _check_files(files: _Files) -> None:
         raise OptionError(f"{precision} needs no images to calibrate with", hint="add --precision int8")
     for path in outputs:
         check_suffix(path)
-        if path.exists() and not files.force:
-            raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
-        if not path.parent.is_dir():
-            raise OptionError(f"the folder of {path} does not exist", hint=f"make it: mkdir -p {path.parent}")
-        if not os.access(path.parent, os.W_OK):
-            raise OptionError(f"the folder of {path} cannot be written to", hint="choose another folder")
+        check_output(path, force=files.force)
     if len(set(outputs)) < len(outputs):
         raise OptionError("the same output file is given twice", hint="give each -o another name")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 from mnv2search.errors import OptionError
 from mnv2search.model.weights.places import OURS
 from mnv2search.spec.heads.outputs import with_output
-from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.rules import changed
 from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace, resolve_values
@@ -60,16 +63,19 @@ def chosen_spec(
     width: float | None = None,
     resolution: Resolution | None = None,
     head_output: str | None = None,
+    classes: int | None = None,
+    rng: Random | None = None,
 ) -> ModelSpec:
     """The network of a file, bundled name, spec or search space, with the choices of a search space made.
 
     `source` may be ``-`` for standard input. `pick` are options of a search space, each as ``AT=VALUE``; with
-    `first`, every choice that is not picked takes its first option. The other arguments override the file.
+    `first`, every choice that is not picked takes its first option; with `rng`, it takes a random one. The other
+    arguments override the file.
 
     Raises:
         SpecError: the file has problems, or is a search space with choices left open.
         WeightsError: a `.pt` or `.pt2` file was not written by mnv2search.
-        OptionError: a pick is not of the form AT=VALUE, or a head has no such output.
+        OptionError: a pick is not of the form AT=VALUE, or a head has no such output or no classes.
     """
     if isinstance(source, ModelSpec | SearchSpace):
         loaded, name = source, source.name
@@ -77,12 +83,35 @@ def chosen_spec(
         name = str(source)
         loaded = saved_spec(name) or load(name, wanted="spec")
     if isinstance(loaded, SearchSpace):
-        loaded = _picked(loaded, picks=[pick] if isinstance(pick, str) else pick, first=first)
+        loaded = _picked(loaded, picks=[pick] if isinstance(pick, str) else pick, first=first, rng=rng)
     elif pick:
         raise OptionError(f"{name} is one network: there is nothing to pick", hint="leave --pick out")
+    elif rng is not None:
+        raise OptionError(f"{name} is one network: there is nothing to draw", hint="leave --random out")
     changes = {"width": width, "resolution": resolution}
     sized = changed(loaded, {name: value for name, value in changes.items() if value is not None})
+    sized = sized if classes is None else _with_classes(sized, classes)
     return sized if head_output is None else with_output(sized, head_output)
+
+
+def _with_classes(spec: ModelSpec, classes: int) -> ModelSpec:
+    if not isinstance(spec.head, Classifier | SsdLite | DeepLab):
+        raise OptionError(f"{spec.name} has no head that predicts classes", hint="leave --classes out")
+    return replace(spec, head=replace(spec.head, classes=classes))
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Check that a file may be written, before any work is done for it.
+
+    Raises:
+        OptionError: the file exists and `force` is false, or its folder is missing or read-only.
+    """
+    if path.exists() and not force:
+        raise OptionError(f"{path} exists", hint="choose another name, or overwrite it with --force")
+    if not path.parent.is_dir():
+        raise OptionError(f"the folder of {path} does not exist", hint=f"make it: mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OptionError(f"the folder of {path} cannot be written to", hint="choose another folder")
 
 
 def saved_spec(name: str) -> ModelSpec | None:
@@ -101,11 +130,11 @@ def saved_spec(name: str) -> ModelSpec | None:
     return read_spec(Path(name))
 
 
-def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool) -> ModelSpec:
+def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool, rng: Random | None) -> ModelSpec:
     values: dict[str, str] = {}
     for pick in picks:
         at, separator, value = pick.partition("=")
         if not separator:
             raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
         values[at.strip()] = value.strip()
-    return resolve_values(space, values, rest="first" if first else "refuse")
+    return resolve_values(space, values, rest=rng or ("first" if first else "refuse"))

@@ -198,8 +198,12 @@ def test_a_run_is_found_by_its_name(run: Run) -> None:
     words = ["run", "--latency-ms", "5", "--space", "mnv2-multipliers", "--device", "simulated", "--trials", "13"]
     assert run(*words, "--name", "it", "--no-confirm").code == 0
     by_name, by_folder = run("front", "it"), run("front", "results/it")
+    as_csv, as_markdown = run("front", "it", "--csv"), run("front", "it", "--markdown")
     assert by_name.code == by_folder.code == 0
     assert by_name.out == by_folder.out
+    assert as_csv.out.startswith("network,")
+    assert "ship " in as_csv.err
+    assert "\n| --- | ---: |" in as_markdown.out
     assert run("verify", "it").code == 0
 
 

@@ -181,3 +181,21 @@ def test_large_kernels_waste_what_a_map_lacks_to_whole_tiles() -> None:
 
     assert wasted(14) == 0.0
     assert wasted(8) == pytest.approx(49 * 24 * 6 / 1e6)
+
+
+@pytest.mark.parametrize("count", [0, 3, 40], ids=lambda count: f"{count} networks")
+def test_a_breakdown_adds_up_to_the_prediction(count: int) -> None:
+    predictor = LatencyPredictor(INFO) if count == 0 else fitted(count)
+    laid_out = plan(REST[0][0])
+    times = predictor.breakdown(laid_out)
+    assert len(times.units_ms) == len(laid_out.units)
+    total = sum(times.units_ms) + times.fixed_ms
+    assert total == pytest.approx(predictor.predict(laid_out.spec).median_ms)
+
+
+def test_features_of_units_add_up_to_those_of_the_network() -> None:
+    table, wide = FeatureTable(), plan(replace(REST[0][0], width=2.0))
+    rest = table.matrix_of([wide])[0]
+    rest[NAMES.index("networks")] = 0
+    assert table.units_of(wide).sum(axis=0) == pytest.approx(rest)
+    assert rest[NAMES.index("weights_beyond_cache")] > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -15,9 +15,11 @@ from click.core import ParameterSource
 from mnv2search.cli import options
 from mnv2search.cli.names import weights_names
 from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
-from mnv2search.cli.output import answer, emit_json, note, stdout_console
+from mnv2search.cli.output import emit, emit_json, note
 
 if TYPE_CHECKING:
+    from mnv2search.report.rows import Rows
+    from mnv2search.report.table_text import TableFormat
     from mnv2search.results.finetuning import Finetuned
     from mnv2search.results.manifest import Manifest
     from mnv2search.study.types import SearchResult
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 @click.command("front")
 @options.run_folder
-@options.json
-def front_command(folder: Path, as_json: bool) -> None:
+@options.table
+def front_command(folder: Path, as_json: bool, table_format: TableFormat | None) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
     FOLDER is the run's folder, or its name in results.
@@ -42,33 +44,40 @@ def front_command(folder: Path, as_json: bool) -> None:
     from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
-    show(folder, manifest, result, finetuned_of_run(folder, result), as_json=as_json)
+    show(folder, manifest, result, finetuned_of_run(folder, result), as_json=as_json, table_format=table_format)
     if not result.front:
         sys.exit(3 if manifest.status == "nothing fits" else 1)
     for line in status_lines(manifest.status):
         note(line)
 
 
-def show(folder: Path, manifest: Manifest, result: SearchResult, trained: Finetuned | None, *, as_json: bool) -> None:
+def show(
+    folder: Path,
+    manifest: Manifest,
+    result: SearchResult,
+    trained: Finetuned | None,
+    *,
+    as_json: bool,
+    table_format: TableFormat | None = None,
+) -> None:
     """Print the result of a run: a JSON document, or tables and the network to ship."""
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
-    from mnv2search.report.table import draw
     from mnv2search.report.training import finetuned_lines, finetuned_rows
     from mnv2search.results.finetuning import shipped_json
 
     if as_json:
         document = run_json(result, folder=folder, status=manifest.status)
         emit_json(document | ({} if trained is None else shipped_json(trained)))
-    elif not result.front:
-        answer(nothing_fits_lines(result, budget=manifest.budget, status=manifest.status))
+        return
+    parts: list[Rows | Iterable[str]]
+    if not result.front:
+        parts = [nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)]
+    elif trained is None:
+        parts = [run_rows(result), ship_lines(result, folder=folder)]
     else:
-        draw(run_rows(result, ships=trained is None), stdout_console())
-        if trained is None:
-            answer(ship_lines(result, folder=folder))
-        else:
-            draw(finetuned_rows(trained), stdout_console())
-            lines = finetuned_lines(trained, folder=folder, front=result.front)
-            answer([*lines, f"  {effort_text(result)}"])
+        lines = finetuned_lines(trained, folder=folder, front=result.front)
+        parts = [run_rows(result, ships=False), finetuned_rows(trained), [*lines, f"  {effort_text(result)}"]]
+    emit({}, *parts, as_json=False, table_format=table_format)
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")

@@ -91,6 +91,18 @@ class FeatureTable:
         total[:, _AT["weights_beyond_cache"]] = np.maximum(weights - CACHED_WEIGHTS * 1e-6, 0.0)
         return total
 
+    def units_of(self, network: Plan) -> Matrix:
+        """The features of every unit of a network, (U, len(NAMES)), which with ``networks`` add up to the network's.
+
+        Weights beyond the cache are divided among the units in proportion to their weights.
+        """
+        total = self.matrix_of([network])[0]
+        rows: Matrix = self._rows[[self._place(unit) for unit in network.units]]
+        weights = rows[:, _AT["pointwise_weights"]] + rows[:, _AT["classifier_weights"]]
+        if total[_AT["weights_beyond_cache"]]:
+            rows[:, _AT["weights_beyond_cache"]] = total[_AT["weights_beyond_cache"]] * weights / weights.sum()
+        return rows
+
     def _place(self, unit: Unit) -> int:
         if id(unit) in self._places:
             return self._places[id(unit)][1]

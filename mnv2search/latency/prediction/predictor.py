@@ -51,6 +51,13 @@ class Observation(NamedTuple):
     ms: float
 
 
+class Breakdown(NamedTuple):
+    """A predicted latency in ms, divided among the units of a network; `fixed_ms` does not depend on the network."""
+
+    units_ms: tuple[float, ...]
+    fixed_ms: float
+
+
 class _Fit(NamedTuple):
     """Fitted rates and their uncertainty, relative to the scaled prior `unit`."""
 
@@ -130,6 +137,15 @@ class LatencyPredictor:
             noise = max(float(np.sqrt(np.mean(self._residual.errors**2))), LEAST_ERROR)
             ms = ms * np.exp(self._residual.predict(_inputs(self._shares(features, ms), ms)))
         return ms, np.sqrt(noise**2 * (1 + _leverages(self._fit, relative)))
+
+    def breakdown(self, network: Plan) -> Breakdown:
+        """The predicted latency of a network, divided among its units in proportion to rates times features."""
+        fit, features = self._fit, self.features([network])
+        is_linear = float(features[0] @ fit.rates) >= float(_predicted(fit, features)[0])
+        rates = fit.rates if is_linear else fit.unit
+        scale = float(self.predict_features(features)[0][0]) / float(features[0] @ rates)
+        units_ms = scale * (self._table.units_of(network) @ rates)
+        return Breakdown(tuple(map(float, units_ms)), scale * float(rates[NAMES.index("networks")]))
 
     def has_seen(self, network: Plan) -> bool:
         """Whether a network with the same features was fitted."""

@@ -50,6 +50,22 @@ def dumps(value: ModelSpec | SearchSpace) -> str:
     return "\n".join(lines) + "\n"
 
 
+def stage_text(spec: ModelSpec, at: str) -> str:
+    """A stage as a file writes it; `at` is ``stem``, ``last_channels``, ``head`` or a row such as ``blocks[2]``.
+
+    >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+    >>> stage_text(ModelSpec(name="m", blocks=(BlockSpec(channels=24, kernel=5),)), "blocks[0]")
+    '{t: 6, c: 24, n: 1, s: 1, k: 5}'
+    """
+    if at == "stem":
+        return _flow(_entries(spec.stem, "stem.", {}))
+    if at == "last_channels":
+        return spelled(ms.ModelSpec, "last_channels", spec.last_channels)
+    if at == "head":
+        return "none" if spec.head is None else _head(spec.head, {})
+    return _row(spec.blocks[int(at.removeprefix("blocks[").removesuffix("]"))], 0, {})
+
+
 def _head(head: ms.Head, options: Options) -> str:
     entries = _entries(head, "head.", options)
     if isinstance(head, ms.Classifier):

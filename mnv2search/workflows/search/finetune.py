@@ -118,18 +118,16 @@ class _Rounds:
             entered = self._fewer(entered)
         compared: Compared | None = None
         number = 0
-        while len(entered) > 1:
+        while len(entered) > 1 and not self._is_over(number, entered):
             entered = self._round(number, entered)
             self.agreement = self.agreement or self._agreement(entered)
             compared = self._compared(entered) or compared
             entered = self._going_on(number, entered)
             self.decoded.forget([e.spec for e in entered])
             number += 1
-        (best,) = entered
+        best = self._last(entered)
         recipe, steps = self._train_longest(self.all[best.spec.name])
         return None if recipe is None else self._finished(best, recipe, steps, compared)
-
-    # -- rounds ----------------------------------------------------------------------------------------------------
 
     def _entered(self) -> tuple[Evaluation, ...]:
         """The networks of the first round: those that entered it, or all that can be decoded in the time."""
@@ -198,6 +196,19 @@ class _Rounds:
             raise diverged
         return tuple(going_on)
 
+    def _is_over(self, number: int, networks: Sequence[Evaluation]) -> bool:
+        """Whether there is too little time for another round, or an interrupted run had no other round."""
+        if not 0 < number == len(self.rungs):
+            return False
+        return bool(self.report.best) or self._steps(networks, rounds_of(len(networks))) < FEWEST_STEPS
+
+    def _last(self, networks: Sequence[Evaluation]) -> Evaluation:
+        """The network of the longest training: that of an interrupted run, or the best."""
+        if len(networks) == 1:
+            return networks[0]
+        known = (e for e in networks if e.spec.name == self.report.best)
+        return next(known, None) or self._ranked(networks, is_last=True)[0]
+
     def _going_on(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
         """The networks of the next round, or of the longest training; a resumed run keeps those chosen earlier."""
         begun = self.rungs[number + 1].networks if number + 1 < len(self.rungs) else (self.report.best,)
@@ -244,8 +255,6 @@ class _Rounds:
         known = [(e.accuracy.rank, self.all[e.spec.name].after) for e in networks if e.accuracy is not None]
         trained = [merit(after[0], by_loss=True)[1] for _, after in known if after]
         return agreement_of([rank for rank, _ in known], trained)
-
-    # -- trainings -------------------------------------------------------------------------------------------------
 
     def _train_longest(self, entrant: Entrant) -> tuple[Recipe | None, int]:
         """Train the best network for the rest of the time; returns the recipe, None if that is too little."""
@@ -302,10 +311,8 @@ class _Rounds:
         return done
 
     def _initial(self, spec: ModelSpec) -> MobileNet:
-        request = self.request
-        if request.evaluator is None:
-            return build(spec, seed=request.seed)
-        return request.evaluator.begin(spec, seed=request.seed)
+        evaluator, seed = self.request.evaluator, self.request.seed
+        return build(spec, seed=seed) if evaluator is None else evaluator.begin(spec, seed=seed)
 
     def _known(self, entrant: Entrant) -> Metrics | None:
         """Write the weights that a network has from the search; returns their metrics, or None if it has none."""
@@ -342,8 +349,6 @@ class _Rounds:
             on_note=lambda text: self.notes.append(f"{entrant.name}: {text}"),
             clock=self.request.clock,
         )
-
-    # -- results ---------------------------------------------------------------------------------------------------
 
     def _write(self, *, longest: str = "", best: str = "") -> None:
         """Write what has begun, for a resumed run."""

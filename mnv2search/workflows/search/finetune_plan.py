@@ -26,7 +26,7 @@ from mnv2search.training.train import time_training
 # Networks of the space to train further, at most; more would leave too little time for each.
 CANDIDATES = 5
 # Minimum steps of each network in a round, below which fewer networks enter; minimum steps of any useful training.
-LEAST_STEPS, FEWEST_STEPS = 12, 8
+LEAST_STEPS, FEWEST_STEPS = 30, 8
 # Largest share of the time for timing a few steps.
 TIMING_SHARE = 0.05
 # Share of the time after which images of no further size are decoded.

@@ -1,0 +1,107 @@
+"""Commands that make, explain and compare specs: `spec`, `explain` and `diff`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnv2search.cli import options
+from mnv2search.cli.options import NonEmptyPath, NonEmptyText
+from mnv2search.cli.output import answer_as_is, emit, emit_json, note
+
+if TYPE_CHECKING:
+    from mnv2search.report.table_text import TableFormat
+
+
+@click.command("spec")
+@click.argument("source", type=NonEmptyText(), metavar="NAME")
+@click.option(
+    "-o", "--output", type=NonEmptyPath(dir_okay=False), metavar="FILE", help="Write to FILE.yaml; default: print."
+)
+@options.text(
+    "--name", metavar="TEXT", help="Name of the network (default: the source's; with --random, and its seed)."
+)
+@options.network(head_output=True, classes=True)
+@click.option("--random", is_flag=True, help="Draw every choice that is not picked at random.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of --random (default: 0).")
+@options.force
+@options.output
+def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Write the spec of one network as YAML: of a published network, a file, an edit or a random draw.
+
+    NAME is a name of `mnv2search catalog`, a search space, a YAML file, - for standard input, or a .pt or .pt2 file
+    that mnv2search wrote.
+
+    \b
+    Example:
+      mnv2search spec mobilenet_v2_1.0_224 --width 0.5 --classes 5
+      mnv2search spec mnv2 --random --seed 3 -o drawn.yaml
+    """
+    from mnv2search.cost import cost_of  # late: --help must not pay for it
+    from mnv2search.spec.yaml.codec import dumps
+    from mnv2search.workflows.make_spec import make_spec
+
+    spec = make_spec(source, output=output, **given)
+    if as_json:
+        file = None if output is None else str(output)
+        emit_json({"name": spec.name, "file": file, "yaml": dumps(spec), **asdict(cost_of(spec))})
+    elif output is None:
+        answer_as_is(dumps(spec).rstrip("\n"))
+    else:
+        note(f"wrote {output}", quiet=quiet)
+
+
+@click.command("explain")
+@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
+@options.prediction
+@options.network(head_output=True)
+@options.table
+@options.quiet
+def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any) -> None:
+    """Show where parameters, multiply-adds, memory and time of SPEC go, stage by stage.
+
+    A stage is the stem, a row, the last convolution or the head. With --device, the latency is predicted from
+    networks that were measured before, see `mnv2search device-profile --help`.
+
+    \b
+    Example:
+      mnv2search explain mobilenet_v2_1.0_224
+    """
+    from mnv2search.report.stages.explanation import (
+        explanation_json,
+        explanation_rows,
+    )  # late: --help must not pay for it
+    from mnv2search.workflows.explain import explain
+
+    explanation = explain(spec, on_note=partial(note, quiet=quiet), **given)
+    emit(explanation_json(explanation), explanation_rows(explanation), as_json=as_json, table_format=table_format)
+
+
+@click.command("diff")
+@click.argument("before", type=NonEmptyText(), metavar="A")
+@click.argument("after", type=NonEmptyText(), metavar="B")
+@options.prediction
+@options.table
+@options.quiet
+def diff_command(
+    before: str, after: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any
+) -> None:
+    """Compare two networks row by row, with the effect on parameters, multiply-adds, memory and predicted latency.
+
+    A and B are YAML files, names of `mnv2search catalog`, or .pt or .pt2 files that mnv2search wrote; one of them may
+    be - for standard input. Similar rows at the same scale are compared; 2-3/4 are blocks of a row of four.
+
+    \b
+    Example:
+      mnv2search diff mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
+    """
+    from mnv2search.report.stages.spec_diff import diff_json, diff_rows, effect_rows, same_lines
+    from mnv2search.workflows.diff import diff  # late: --help must not pay for it
+
+    found = diff(before, after, on_note=partial(note, quiet=quiet), **given)
+    parts = diff_rows(found), effect_rows(found), same_lines(found)
+    emit(diff_json(found), *parts, as_json=as_json, table_format=table_format)

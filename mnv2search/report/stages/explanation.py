@@ -1,0 +1,131 @@
+"""Where the parameters, multiply-adds, memory and predicted time of a network go, as text and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+
+from mnv2search.cost import StageCost
+from mnv2search.report.rows import Column, Rows, device_text, measured_text, millions, rows_of
+from mnv2search.results.explanation import Explanation, PredictedStages
+from mnv2search.spec.yaml.write import stage_text
+
+Cell = tuple[Column, Callable[[tuple[int, StageCost]], str]]
+TOTAL = "100.0"
+
+
+def explanation_rows(explanation: Explanation) -> Rows:
+    """A row per stage with its counts and their shares, and the totals."""
+    spec, cost, predicted = explanation.plan.spec, explanation.cost, explanation.predicted
+    table = rows_of(
+        f"{spec.name} at {spec.size} px, width {spec.width:g}",
+        enumerate(explanation.stages),
+        (Column("stage", align="left", is_whole=True), lambda row: row[1].at),
+        (Column("row", align="left", spare=3, is_whole=True), lambda row: stage_text(spec, row[1].at)),
+        (Column("output", "px x channels", spare=4), lambda row: _output(explanation, row[1])),
+        (Column("params"), lambda row: f"{row[1].params:,}"),
+        (_share_of("params", spare=1), lambda row: _percent(row[1].params, cost.params)),
+        (Column("multiply-adds", "M"), lambda row: millions(row[1].madds)),
+        (_share_of("multiply-adds"), lambda row: _percent(row[1].madds, cost.madds)),
+        (Column("memory", f"kB, {explanation.precision}"), lambda row: _kb(row[1].peak_activation_bytes)),
+        (
+            _share_of("memory", spare=2),
+            lambda row: _percent(row[1].peak_activation_bytes, cost.peak_activation_bytes),
+        ),
+        *([] if predicted is None else _time_columns(predicted)),
+        footer=(
+            *("total", "", "", f"{cost.params:,}", TOTAL, millions(cost.madds), TOTAL),
+            *(_kb(cost.peak_activation_bytes), TOTAL),
+            *([] if predicted is None else [_ms(predicted, predicted.latency.median_ms), TOTAL]),
+        ),
+        notes=(
+            "memory: largest need of a layer of the stage for its input, output and waiting maps; the total is the "
+            "peak of the network",
+            *([] if predicted is None else _time_notes(predicted)),
+        ),
+    )
+    return table if predicted is None else _with_fixed_time(table, predicted)
+
+
+def _time_columns(predicted: PredictedStages) -> list[Cell]:
+    return [
+        (Column("predicted", "ms"), lambda row: _ms(predicted, predicted.stages_ms[row[0]])),
+        (
+            _share_of("predicted"),
+            lambda row: _percent(predicted.stages_ms[row[0]], predicted.latency.median_ms),
+        ),
+    ]
+
+
+def _with_fixed_time(table: Rows, predicted: PredictedStages) -> Rows:
+    blanks = [""] * (len(table.columns) - 3)
+    fixed = (_ms(predicted, predicted.fixed_ms), _percent(predicted.fixed_ms, predicted.latency.median_ms))
+    return replace(table, rows=(*table.rows, ("fixed", *blanks, *fixed)))
+
+
+def _time_notes(predicted: PredictedStages) -> Iterator[str]:
+    yield (
+        f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, mean error "
+        f"{100 * predicted.error:.1f} %; the parts of the stages are not measured; fixed: the same for every network"
+    )
+    if predicted.extrapolates:
+        yield "the network is unlike all networks measured on this device, so the prediction is a guess"
+    yield device_text([predicted.latency])
+
+
+def _share_of(what: str, *, spare: int = 0) -> Column:
+    return Column("", "%", spare=spare, header=f"{what} share")
+
+
+def _output(explanation: Explanation, stage: StageCost) -> str:
+    last = explanation.units(stage)[-1]
+    return f"{last.size_out} x {last.c_out}"
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}" if whole else ""
+
+
+def _kb(size_bytes: int) -> str:
+    return f"{size_bytes / 1000:,.0f}"
+
+
+def _ms(predicted: PredictedStages, value_ms: float) -> str:
+    """A part of the predicted latency; all parts have as many digits."""
+    return f"{value_ms:.{3 if predicted.latency.median_ms < 10 else 2}f}"
+
+
+def explanation_json(explanation: Explanation) -> dict[str, object]:
+    """The stages with their counts and shares as a JSON document; without a prediction, `predicted` is null."""
+    spec, cost, predicted = explanation.plan.spec, explanation.cost, explanation.predicted
+    return {
+        "name": spec.name,
+        "precision": explanation.precision,
+        **asdict(cost),
+        "stages": [
+            {
+                "at": stage.at,
+                "row": stage_text(spec, stage.at),
+                "units": len(explanation.units(stage)),
+                "resolution": explanation.units(stage)[-1].size_out.resolution,
+                "channels": explanation.units(stage)[-1].c_out,
+                "params": stage.params,
+                "params_share": stage.params / cost.params,
+                "madds": stage.madds,
+                "madds_share": stage.madds / cost.madds,
+                "peak_activation_bytes": stage.peak_activation_bytes,
+                "peak_activation_share": stage.peak_activation_bytes / cost.peak_activation_bytes,
+                **({} if predicted is None else {"predicted_ms": predicted.stages_ms[index]}),
+            }
+            for index, stage in enumerate(explanation.stages)
+        ],
+        "predicted": None
+        if predicted is None
+        else {
+            "latency": asdict(predicted.latency),
+            "fixed_ms": predicted.fixed_ms,
+            "networks": predicted.networks,
+            "error": predicted.error,
+            "extrapolates": predicted.extrapolates,
+        },
+    }

@@ -1,0 +1,62 @@
+"""Where the parameters, multiply-adds, memory and time of a network go, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mnv2search.cost import Cost, StageCost
+from mnv2search.latency.types import Latency
+from mnv2search.spec.plan import Plan, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedStages:
+    """The predicted latency of a network, divided among its stages.
+
+    Attributes:
+        latency: predicted latency of the whole network.
+        stages_ms: part of every stage; with `fixed_ms`, they add up to the latency.
+        fixed_ms: part of every inference that does not depend on the network.
+        networks: number of measured networks that the predictor was fitted to.
+        error: mean leave-one-out relative error of the predictor.
+        extrapolates: whether the network is unlike all measured ones.
+    """
+
+    latency: Latency
+    stages_ms: tuple[float, ...]
+    fixed_ms: float
+    networks: int
+    error: float
+    extrapolates: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The cost of a network by stage: the stem, every row, the last convolution and the head.
+
+    Attributes:
+        precision: precision that memory is counted for.
+        predicted: predicted latency; None without a device, or if too few networks have been measured on it.
+    """
+
+    plan: Plan = field(repr=False)
+    precision: str
+    cost: Cost
+    stages: tuple[StageCost, ...] = field(repr=False)
+    predicted: PredictedStages | None = field(default=None, repr=False)
+
+    def units(self, stage: StageCost) -> Sequence[Unit]:
+        """The units of a stage."""
+        return self.plan.units[stage.units]
+
+    def stage(self, at: str) -> StageCost:
+        """The stage at an address, such as ``blocks[2]``.
+
+        Raises:
+            KeyError: the network has no such stage.
+        """
+        for one in self.stages:
+            if one.at == at:
+                return one
+        raise KeyError(at)

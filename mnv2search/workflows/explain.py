@@ -1,0 +1,102 @@
+"""Divide the cost of a network among its stages, and predict its latency from earlier measurements on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from mnv2search.cost import BYTES, Precision, StageCost, cost_of, stage_costs
+from mnv2search.errors import OptionError
+from mnv2search.latency.device_text import device_text
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.registry import open_device
+from mnv2search.results.explanation import Explanation, PredictedStages
+from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.size import Resolution
+from mnv2search.spec.space import SearchSpace
+from mnv2search.workflows.options import chosen_spec
+
+
+def explain(
+    spec: ModelSpec | SearchSpace | str | Path,
+    *,
+    device: str | None = None,
+    precision: str = "fp32",
+    width: float | None = None,
+    resolution: Resolution | None = None,
+    head_output: str | None = None,
+    pick: Sequence[str] | str = (),
+    first: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Explanation:
+    """The parameters, multiply-adds, memory and predicted time of every stage, as `mnv2search explain` shows them.
+
+    Nothing is measured: a latency is predicted from earlier measurements of other networks on the device.
+
+    Args:
+        spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
+        device: device whose latency is predicted; None predicts none.
+        precision: precision of the device, and of the weights and activations whose memory is counted.
+        width: width multiplier (overrides the file).
+        resolution: side, or height and width (overrides the file).
+        head_output: output of a detector or segmenter (overrides the file).
+        pick: choices of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+        on_note: called with the reason if no latency is predicted.
+
+    Raises:
+        Mnv2SearchError: an option does not suit the network, or the device cannot be used.
+
+    >>> explanation = explain("mobilenet_v2_1.0_224")
+    >>> explanation.stage("head").params / explanation.cost.params  # doctest: +ELLIPSIS
+    0.365...
+    """
+    if precision not in BYTES:
+        raise OptionError(f"precision is {precision!r}", hint=f"use one of {', '.join(BYTES)}")
+    counted = cast(Precision, precision)
+    laid_out = plan(
+        chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution, head_output=head_output)
+    )
+    stages = stage_costs(laid_out, precision=counted)
+    predicted = None
+    if device is not None:
+        text = device_text(device, None if precision == "fp32" else precision)
+        predictor = usable_predictor(text, on_note)
+        predicted = None if predictor is None else predicted_stages(predictor, laid_out, stages)
+    return Explanation(
+        plan=laid_out,
+        precision=precision,
+        cost=cost_of(laid_out, precision=counted),
+        stages=stages,
+        predicted=predicted,
+    )
+
+
+def usable_predictor(device: str, on_note: Callable[[str], None]) -> LatencyPredictor | None:
+    """The predictor of a device; None, with a note, if too few networks have been measured to know its error."""
+    with open_device(device) as opened:
+        predictor = LatencyCache().predictor(opened)
+    if predictor.error is not None:
+        return predictor
+    on_note(
+        f"no latency is predicted: {len(predictor.observations)} networks have been measured on {device}; "
+        f"measure some with `mnv2search device-profile --device {device}`"
+    )
+    return None
+
+
+def predicted_stages(predictor: LatencyPredictor, laid_out: Plan, stages: Sequence[StageCost]) -> PredictedStages:
+    """The predicted latency of a network and of its stages; the predictor must know its error."""
+    assert predictor.error is not None
+    times = predictor.breakdown(laid_out)
+    return PredictedStages(
+        latency=predictor.predict(laid_out.spec),
+        stages_ms=tuple(sum(times.units_ms[stage.units]) for stage in stages),
+        fixed_ms=times.fixed_ms,
+        networks=len(predictor.observations),
+        error=predictor.error,
+        extrapolates=predictor.extrapolates([laid_out])[0],
+    )
