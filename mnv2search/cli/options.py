@@ -286,6 +286,7 @@ def prediction(command: F) -> F:
     """`--device` and `--precision`: the device whose latency is predicted, and the precision of both."""
     device = text(
         "--device",
+        kind=DEVICE,
         metavar="RUNTIME[:OPTIONS][@HOST]",
         help="Predict latency on this device from earlier measurements of other networks; nothing is measured.",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.options import NonEmptyPath, NonEmptyText
+from mnv2search.cli.options import NonEmptyPath
 from mnv2search.cli.output import answer_as_is, emit, emit_json, note
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("spec")
-@click.argument("source", type=NonEmptyText(), metavar="NAME")
+@click.argument("source", type=options.SPEC, metavar="NAME")
 @click.option(
     "-o", "--output", type=NonEmptyPath(dir_okay=False), metavar="FILE", help="Write to FILE.yaml; default: print."
 )
@@ -56,7 +56,7 @@ def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, *
 
 
 @click.command("explain")
-@click.argument("spec", type=NonEmptyText(), metavar="SPEC")
+@click.argument("spec", type=options.SPEC, metavar="SPEC")
 @options.prediction
 @options.network(head_output=True)
 @options.table
@@ -82,8 +82,8 @@ def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, 
 
 
 @click.command("diff")
-@click.argument("before", type=NonEmptyText(), metavar="A")
-@click.argument("after", type=NonEmptyText(), metavar="B")
+@click.argument("before", type=options.SPEC, metavar="A")
+@click.argument("after", type=options.SPEC, metavar="B")
 @options.prediction
 @options.table
 @options.quiet

@@ -12,11 +12,11 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.device_text import device_text
 from mnv2search.latency.types import Latency
 from mnv2search.results.spec_diff import Change, Part, SpecDiff, StageDiff
-from mnv2search.spec.alignment import Block, align
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.yaml.fields import keys_of, spelled
 from mnv2search.spec.yaml.write import stage_text
+from mnv2search.workflows.alignment import Block, align
 from mnv2search.workflows.explain import usable_predictor
 from mnv2search.workflows.options import chosen_spec
 

@@ -174,7 +174,7 @@ def test_catalog_lists_published_and_counted_figures(run: Run) -> None:
         (["run", "--latency-ms", "5", "--latency-min-ms", "6"], "band"),
         (["run", "--latency-ms", "5", "--sampler", "nsga3"], "nsga2"),
         (["run", "--latency-ms", "5", "--accuracy", "imagnet"], "did you mean"),
-        (["run", "--resume", "nothing"], "cannot be read"),
+        (["run", "--resume", "nothing"], "there is no run in results/nothing"),
         (["front", "nothing"], "there is no run 'nothing' in results"),
         (["verify", "nothing"], "there is no run 'nothing' in results"),
     ],

@@ -41,6 +41,10 @@ def test_an_empty_value_is_refused(where: str) -> None:
         ("compile", ""),
         ("run", "--latency-ms", "5", "--data", ""),
         ("front", ""),
+        ("spec", ""),
+        ("spec", "mnv2", "-o", ""),
+        ("explain", ""),
+        ("diff", "mobilenet_v2_1.0_224", ""),
     ],
     ids=lambda line: line[0],
 )

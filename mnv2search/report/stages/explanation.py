@@ -66,7 +66,8 @@ def _with_fixed_time(table: Rows, predicted: PredictedStages) -> Rows:
 def _time_notes(predicted: PredictedStages) -> Iterator[str]:
     yield (
         f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, mean error "
-        f"{100 * predicted.error:.1f} %; the parts of the stages are not measured; fixed: the same for every network"
+        f"{100 * predicted.error:.1f} %; the parts of the stages are not measured, and least certain for stem and "
+        "head; fixed: the same for every network"
     )
     if predicted.extrapolates:
         yield "the network is unlike all networks measured on this device, so the prediction is a guess"

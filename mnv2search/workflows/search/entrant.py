@@ -41,13 +41,16 @@ class Entrant:
         assert self.known is not None
         return self.known
 
-    def expected(self, left_s: float, *, exponent: float, by_loss: bool) -> tuple[bool, float]:
-        """The `merit` after `left_s` seconds more: errors decrease as a power of the number of images seen."""
+    def expected(self, left_s: float, *, most: float, exponent: float, by_loss: bool) -> tuple[bool, float]:
+        """The `merit` after `left_s` seconds more: errors decrease as a power of the number of images seen.
+
+        After `most` images, they are not expected to decrease further.
+        """
         seen = self.seen + self.trained
-        growth = (seen + left_s * self.images_per_s) / seen if seen else 1.0
+        growth = max(1.0, min(most, seen + left_s * self.images_per_s) / seen) if seen else 1.0
         is_main, value = merit(self.best, by_loss=by_loss)
-        most = 0.0 if by_loss or not is_main else 1.0  # merits are a negative loss, or a ratio
-        return is_main, most - (most - value) * growth**-exponent
+        highest = 0.0 if by_loss or not is_main else 1.0  # merits are a negative loss, or a ratio
+        return is_main, highest - (highest - value) * growth**-exponent
 
 
 def merit(metrics: Metrics, *, by_loss: bool = False) -> tuple[bool, float]:

@@ -60,6 +60,8 @@ LEAST_S = 1.0
 PATIENCE = 2.0
 # Likelihood below which losses of the search are not distinguished; smoothed ones may even be negative.
 LEAST_MERIT = 1e-12
+# Epochs after which networks are not expected to become much better.
+LEARNING_EPOCHS = 12
 # Folder of the longest training.
 LONGEST = "longest"
 
@@ -228,10 +230,11 @@ class _Rounds:
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
         """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
         left_s, exponent = max(0.0, self.ends - self.request.clock()), self.request.task.learning_exponent
+        most = LEARNING_EPOCHS * self.request.epoch_images
 
         def expected(evaluation: Evaluation) -> tuple[bool, float]:
             entrant = self.all[evaluation.spec.name]
-            return entrant.expected(left_s, exponent=exponent, by_loss=not is_last)
+            return entrant.expected(left_s, most=most, exponent=exponent, by_loss=not is_last)
 
         return sorted(networks, key=expected, reverse=True)
 

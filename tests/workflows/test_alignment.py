@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from mnv2search.spec.alignment import align, blocks_of
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.testing.strategies import specs
+from mnv2search.workflows.alignment import align, blocks_of
 
 V2 = load_spec("mobilenet_v2_1.0_224")
 
