@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from mnv2search.results.diagnosis import Diagnosis, Machine, Place, Readiness
 
-OK, ABSENT, PROBLEM = "ok", "--", "!!"
+OK, ABSENT, PROBLEM, FACT = "ok", "--", "!!", "  "
 
 
 def diagnosis_json(found: Diagnosis) -> dict[str, object]:
@@ -31,25 +31,25 @@ def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
     yield from ("", "other machines", *map(_readiness_line, found.hosts))
     yield from ("", "storage", *map(_place_line, found.caches))
     yield from (_place_line(place) for place in found.weights)
-    yield from (_line(OK, f"{disk.free_bytes / 1e9:.1f} GB are free for {disk.path}") for disk in found.disks)
+    yield from (_line(FACT, f"{disk.free_bytes / 1e9:.1f} GB are free for {disk.path}") for disk in found.disks)
     yield from ("", *_problem_lines(found))
 
 
 def _machine_lines(here: Machine) -> Iterator[str]:
-    yield _line(OK, ", ".join(filter(None, (here.processor, here.name, here.system))))
+    yield _line(FACT, ", ".join(filter(None, (here.processor, here.name, here.system))))
     usable = "" if here.usable_cores == here.cores else f", of which this process may use {here.usable_cores}"
-    yield _line(OK, f"{here.cores} processor{'s' * (here.cores != 1)}{usable}{_load_text(here)}")
+    yield _line(FACT, f"{here.cores} processor{'s' * (here.cores != 1)}{usable}{_load_text(here)}")
     scaling = here.scaling
     governors = ", ".join(scaling.governors) or "not reported (usual in a virtual machine)"
-    yield _line(OK, f"frequency governor: {governors}")
+    yield _line(FACT, f"frequency governor: {governors}")
     if scaling.has_boost is not None:
-        yield _line(OK, f"turbo clocks: {'on' if scaling.has_boost else 'off'}")
+        yield _line(FACT, f"turbo clocks: {'on' if scaling.has_boost else 'off'}")
     if scaling.throttled is not None:
-        yield _line(OK, f"slowed down by heat {scaling.throttled:,} times since the start of the machine")
+        yield _line(FACT, f"slowed down by heat {scaling.throttled:,} times since the start of the machine")
     if here.temperature_c is not None:
-        yield _line(OK, f"temperature: {here.temperature_c:.0f} °C")
+        yield _line(FACT, f"temperature: {here.temperature_c:.0f} °C")
     for gpu in here.gpus:
-        yield _line(OK, f"GPU: {gpu}")
+        yield _line(FACT, f"GPU: {gpu}")
 
 
 def _load_text(here: Machine) -> str:

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,15 +88,55 @@ def test_requirements_are_compared_with_what_is_installed(present: dict[str, Dis
         ("NumPy", "2.4.6", True),
         ("torch", "2.1.0+cpu", False),
     ]
-    assert [(one.name, one.command) for one in packages.extras_of("mine", required)] == [
+    assert [(one.name, one.command) for one in packages.extras_of(required, "pip install 'mine[{}]'".format)] == [
         ("adb", "pip install 'mine[adb]'"),
         ("train", ""),
         ("dev", "pip install 'mine[dev]'"),
     ]
 
 
+@pytest.mark.parametrize(
+    ("requirement", "is_met"),
+    [("torch>=2.1", True), ("torch>=2.1.1", False), ("torch>=2,<2.1", False), ("torch~=2.0", True), ("torch", True)],
+)
+def test_every_form_of_a_requirement_is_compared(
+    present: dict[str, Distribution], requirement: str, is_met: bool
+) -> None:
+    ((found,),) = packages.packages_of([requirement], present).values()
+    assert found.is_met == is_met
+
+
 def test_a_package_without_metadata_has_no_requirements() -> None:
     assert packages.requirements(Distribution("1.0", "/nowhere")) == ()
+
+
+def test_a_source_checkout_is_asked_for_its_extras(tmp_path: Path, present: dict[str, Distribution]) -> None:
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text(
+        '[project]\nname = "mine"\ndependencies = ["numpy>=2.0"]\n[project.optional-dependencies]\n'
+        'train = ["kornia>=0.9"]\nadb = ["adbutils>=2.8"]\nall = ["mine[train,adb]", "tensorboard>=2"]\n'
+    )
+    required = packages.packages_of(packages.source_requirements(pyproject, "mine"), present)
+    assert {name: [one.name for one in found] for name, found in required.items()} == {
+        "": ["numpy"],
+        "train": ["kornia"],
+        "adb": ["adbutils"],
+        "all": ["kornia", "adbutils", "tensorboard"],
+    }
+    assert packages.source_requirements(pyproject, "another") == ()
+
+
+@pytest.mark.parametrize("text", ["[project", "project = 1", ""], ids=["no TOML", "no table", "empty"])
+def test_a_damaged_pyproject_is_left_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert packages.source_requirements(tmp_path / "pyproject.toml", "mine") == ()
+
+
+def test_every_extra_of_the_package_is_listed(run: Run) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    found = json.loads(run("doctor", "--json").out)
+    assert {one["name"] for one in found["extras"]} == set(project["optional-dependencies"])
+    assert {one["name"] for one in found["packages"]} == {line.partition(">")[0] for line in project["dependencies"]}
 
 
 def device(name: str, *given: Any) -> Readiness:
@@ -217,6 +258,7 @@ def test_missing_and_old_packages_are_installed_by_one_command(
     monkeypatch: pytest.MonkeyPatch, present: dict[str, Distribution]
 ) -> None:
     monkeypatch.setattr(diagnose, "PROJECT", "mine")
+    monkeypatch.setattr(diagnose, "ROOT", Path("/nowhere"))
     monkeypatch.setattr(packages, "installed", lambda _: {k: v for k, v in present.items() if k != "numpy"})
     found = dict(problems_of(monkeypatch, MACHINE))
     text = "required packages are missing or too old: NumPy, torch>=2.13, not 2.1.0+cpu"

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from mnv2search.latency.runner.identity import SYS, read_text
+from mnv2search.latency.runner.identity import SYS, governor, read_text
 
 STEADY = "performance"
 # Bits of get_throttled that hold now, not only since the start of the machine.
@@ -38,14 +38,14 @@ class FrequencyScaling:
 def frequency_scaling(sys: str = SYS) -> FrequencyScaling:
     """The state of the clocks of this machine; `sys` is the folder of sysfs."""
     root = os.path.join(sys, "devices", "system", "cpu")
-    cores = [os.path.join(root, name) for name in _names(root) if re.fullmatch(r"cpu\d+", name)]
+    names = [name for name in _names(root) if re.fullmatch(r"cpu\d+", name)]
+    cores = [os.path.join(root, name) for name in names]
     limits = [
         (_number(core, "cpufreq/scaling_max_freq"), _number(core, "cpufreq/cpuinfo_max_freq")) for core in cores
     ]
     throttled = [n for core in cores if (n := _number(core, "thermal_throttle/core_throttle_count")) is not None]
-    governors = (read_text(os.path.join(core, "cpufreq", "scaling_governor")).strip() for core in cores)
     return FrequencyScaling(
-        governors=tuple(sorted({governor for governor in governors if governor})),
+        governors=tuple(sorted({found for name in names if (found := governor(sys, name))})),
         max_khz=max((most or 0 for _, most in limits), default=0),
         capped=sum(limit is not None and most is not None and limit < most for limit, most in limits),
         throttled=sum(throttled) if throttled else None,

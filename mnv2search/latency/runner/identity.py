@@ -81,9 +81,9 @@ def system() -> str:
     return f"{pretty}, {kernel}" if pretty else kernel
 
 
-def governor(sys: str = SYS) -> str:
-    """The frequency governor of the first processor, such as ``performance``; empty if it cannot be read."""
-    return read_text(os.path.join(sys, "devices", "system", "cpu", "cpu0", "cpufreq", "scaling_governor")).strip()
+def governor(sys: str = SYS, core: str = "cpu0") -> str:
+    """The frequency governor of a processor, such as ``performance``; empty if it cannot be read."""
+    return read_text(os.path.join(sys, "devices", "system", "cpu", core, "cpufreq", "scaling_governor")).strip()
 
 
 def temperature_c(sys: str = SYS) -> Optional[float]:

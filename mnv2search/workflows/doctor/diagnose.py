@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mnv2search.caches import cache_folder
@@ -16,6 +17,8 @@ from mnv2search.workflows.doctor import packages, readiness, storage
 from mnv2search.workflows.doctor.machine import machine
 
 PROJECT = "mnv2search"
+# The folder of the source checkout, if the package is in one.
+ROOT = Path(__file__).resolve().parents[3]
 # A larger share of busy processors disturbs measurements.
 BUSY = 0.5
 # Less free space than this does not hold decoded images and checkpoints.
@@ -31,8 +34,9 @@ def diagnose() -> Diagnosis:
     """
     present = packages.installed(sys.path)
     own = present.get(PROJECT)
-    required = packages.packages_of(packages.requirements(own) if own else (), present)
-    extras = packages.extras_of(PROJECT, required)
+    source = packages.source_requirements(ROOT / "pyproject.toml", PROJECT)
+    required = packages.packages_of(source or (packages.requirements(own) if own else ()), present)
+    extras = packages.extras_of(required, partial(_install_command, is_source=bool(source)))
     here = machine()
     devices = readiness.devices(present, extras, here.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     ours, working = cache_folder(os.environ), Path(os.curdir)
@@ -58,6 +62,10 @@ def diagnose() -> Diagnosis:
             *_of_storage(ours, caches, free),
         ),
     )
+
+
+def _install_command(extra: str, *, is_source: bool) -> str:
+    return f"pip install -e {shlex.quote(f'{ROOT}[{extra}]')}" if is_source else f"pip install '{PROJECT}[{extra}]'"
 
 
 def _of_packages(required: Sequence[Package], *, is_installed: bool) -> Iterator[Problem]:

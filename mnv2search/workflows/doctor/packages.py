@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from mnv2search.results.diagnosis import Extra, Package
 from mnv2search.untrusted import UnsafeFileError, read_text
@@ -16,6 +16,7 @@ from mnv2search.untrusted import UnsafeFileError, read_text
 # Source: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
 FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^\]]*\])?\s*(?P<specifier>[^;]*?)\s*(?:;(?P<marker>.*))?")
+LOWER_BOUND = re.compile(r">=\s*([^,\s]+)")
 EXTRA = re.compile(r"extra\s*==\s*['\"]([\w.-]+)['\"]")
 MAX_METADATA_BYTES = 1 << 22
 # Extras for work on the package itself, in order after those for its use.
@@ -62,6 +63,34 @@ def requirements(distribution: Distribution) -> tuple[str, ...]:
     return tuple(line.partition(":")[2].strip() for line in head if line.startswith("Requires-Dist:"))
 
 
+def source_requirements(pyproject: Path, project: str) -> tuple[str, ...]:
+    """The requirements in the pyproject.toml of a source checkout, as `requirements` returns them; empty if none.
+
+    An editable installation keeps the metadata of the day that it was made on, which may lack newer extras.
+    """
+    import tomllib  # late: only a source checkout needs it
+
+    try:
+        described = tomllib.loads(read_text(pyproject, max_bytes=MAX_METADATA_BYTES)).get("project", {})
+    except (OSError, UnsafeFileError, ValueError):
+        return ()
+    if not isinstance(described, dict) or described.get("name") != project:
+        return ()
+    extras = described.get("optional-dependencies", {})
+    own = re.compile(rf"{re.escape(project)}\[([\w,.-]+)\]")
+
+    def lines_of(name: str) -> list[str]:
+        """The requirements of an extra, with those of the extras that it names."""
+        found: list[str] = []
+        for line in extras.get(name, ()):
+            match = own.fullmatch(line)
+            found += [line] if match is None else [inner for one in match[1].split(",") for inner in lines_of(one)]
+        return found
+
+    of_extras = (f"{line}; extra == '{name}'" for name in extras for line in lines_of(name))
+    return (*described.get("dependencies", ()), *of_extras)
+
+
 def packages_of(lines: Iterable[str], present: Mapping[str, Distribution]) -> dict[str, tuple[Package, ...]]:
     """The required packages by extra; those without an extra by the empty text."""
     grouped: dict[str, list[Package]] = {"": []}
@@ -81,15 +110,15 @@ def packages_of(lines: Iterable[str], present: Mapping[str, Distribution]) -> di
     return {name: tuple(packages) for name, packages in grouped.items()}
 
 
-def extras_of(project: str, packages: Mapping[str, tuple[Package, ...]]) -> tuple[Extra, ...]:
-    """The extras of a project, each with the command that installs it if it is not complete."""
+def extras_of(packages: Mapping[str, tuple[Package, ...]], command: Callable[[str], str]) -> tuple[Extra, ...]:
+    """The extras of a project; `command` returns the one that installs an extra, for those that are not complete."""
     names = sorted(filter(None, packages), key=lambda name: (name in FOR_CONTRIBUTORS, name))
     return tuple(
         Extra(
             name=name,
             packages=packages[name],
             is_complete=(complete := all(package.is_met for package in packages[name])),
-            command="" if complete else f"pip install '{project}[{name}]'",
+            command="" if complete else command(name),
         )
         for name in names
     )
@@ -97,6 +126,10 @@ def extras_of(project: str, packages: Mapping[str, tuple[Package, ...]]) -> tupl
 
 def _meets(version: str, specifier: str) -> bool:
     try:
+        if bound := LOWER_BOUND.fullmatch(specifier):
+            return Version(version) >= Version(bound[1])
+        from packaging.specifiers import SpecifierSet  # late: it takes long to import, and lower bounds are usual
+
         return SpecifierSet(specifier).contains(version, prereleases=True)
     except ValueError:  # a version or a specifier that is not of the standard form
         return True
