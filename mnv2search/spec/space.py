@@ -152,6 +152,26 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
     for section, chosen in inner.items():
         owner = section.partition(".")[0]
         values[owner] = _changed(values.get(owner, getattr(template, owner)), section, chosen)
+    return changed(template, {**values, "blocks": _blocks(layout, pick)})
+
+
+def blocks_of(space: SearchSpace, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
+    """The rows of the network of a pick; whether they form a network is checked by `resolve` only.
+
+    Raises:
+        OptionError: the pick does not have exactly one valid index for each axis.
+        SpecError: the options do not form valid rows.
+    """
+    _check_pick(space, pick)
+    return _blocks(space._layout, pick) if space.axes else space.template.blocks
+
+
+def options_beside_rows(space: SearchSpace, pick: Sequence[int]) -> Pick:
+    """The part of a pick that chooses fields of the network itself, such as its width, and none of a row."""
+    return tuple([pick[axis] for axis, *_ in space._layout.top])
+
+
+def _blocks(layout: _Layout, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
     blocks: list[BlockSpec] = []
     for row in layout.rows:
         try:
@@ -161,7 +181,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
             raise SpecError(
                 [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
             ) from None
-    return changed(template, {**values, "blocks": tuple(blocks)})
+    return tuple(blocks)
 
 
 def _changed(value: object, section: str, chosen: Mapping[str, Scalar]) -> object:
