@@ -60,7 +60,7 @@ class SearchSpace:
     @property
     def cards(self) -> Pick:
         """The number of options of every axis."""
-        return tuple(len(axis.options) for axis in self.axes)
+        return self._layout.cards
 
     @property
     def size(self) -> int:
@@ -96,13 +96,14 @@ class _Row:
 class _Layout:
     top: tuple[tuple[int, str, str, tuple[Scalar, ...]], ...]
     rows: tuple[_Row, ...]
+    cards: Pick
 
 
 def _layout(template: ModelSpec, axes: tuple[Axis, ...]) -> _Layout:
     addresses = [space_rules.address_of(axis.at) for axis in axes]
     top = tuple((i, a.section, a.field, axes[i].options) for i, a in enumerate(addresses) if a.row is None)
     rows = (_row(block, number, addresses, axes) for number, block in enumerate(template.blocks))
-    return _Layout(top, tuple(rows))
+    return _Layout(top, tuple(rows), tuple(len(axis.options) for axis in axes))
 
 
 def _row(block: BlockSpec, number: int, addresses: list[Address], axes: tuple[Axis, ...]) -> _Row:
@@ -200,8 +201,9 @@ def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
             f"the pick has {len(pick)} entries, but {space.name} has {len(space.axes)} axes",
             hint="give one option index for every axis, in the order of space.axes",
         )
-    for index, axis in zip(pick, space.axes, strict=True):
-        if not 0 <= index < len(axis.options):
+    for place, (index, card) in enumerate(zip(pick, space.cards, strict=True)):
+        if not 0 <= index < card:
+            axis = space.axes[place]
             raise OptionError(
                 f"the pick has index {index} for {axis.at}, which has {len(axis.options)} options",
                 hint=f"use 0 to {len(axis.options) - 1}",

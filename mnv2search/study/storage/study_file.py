@@ -7,16 +7,19 @@ import json
 import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL
+from sqlalchemy import URL, insert
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from mnv2search.atomic import replacing
 from mnv2search.errors import WriteError
@@ -43,12 +46,14 @@ class StoredTrial(NamedTuple):
 
 
 class StudyFile:
-    """A study file that trials are appended to, each in one transaction.
+    """A study file that trials are appended to, each in one transaction and with one statement for each table.
 
-    Appending through an `optuna.Study` would keep a copy of every trial in memory.
+    Appending through an `optuna.Study` would keep a copy of every trial in memory, and appending through an
+    `RDBStorage` takes two statements for each parameter. Only one process may append to a file.
     """
 
-    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+    def __init__(self, path: Path, *, count: int, is_new: bool = False) -> None:
+        self._count = count
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._storage = RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
@@ -72,7 +77,8 @@ class StudyFile:
                 (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
                 if state != "ok":
                     raise UnreadableStudyError(state)
-                return cls(path), _trials(database, distributions)
+                trials = _trials(database, distributions)
+                return cls(path, count=len(trials)), trials
         except UnreadableStudyError:
             raise
         except Exception as error:
@@ -89,12 +95,13 @@ class StudyFile:
             # the journal of the replaced file, which SQLite would apply to the new one
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
             with replacing(path) as temporary:
-                file = cls(temporary, is_new=True)
-                for trial in trials:
-                    file.append(trial)
+                file = cls(temporary, count=0, is_new=True)
+                with Session(file._storage.engine) as session, session.begin():
+                    for trial in trials:
+                        file._add(session, trial)
                 file._storage.remove_session()
                 file._storage.engine.dispose()
-            return cls(path)
+            return cls(path, count=file._count)
         except (OSError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise _write_error(error) from error
 
@@ -105,9 +112,55 @@ class StudyFile:
             WriteError: the trial cannot be written.
         """
         try:
-            self._storage.create_new_trial(self._study_id, template_trial=trial)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            with Session(self._storage.engine) as session, session.begin():
+                self._add(session, trial)
+        except SQLAlchemyError as error:
             raise _write_error(error) from error
+
+    def _add(self, session: Session, trial: FrozenTrial) -> None:
+        row = models.TrialModel(
+            study_id=self._study_id,
+            number=self._count,
+            state=trial.state,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+        )
+        session.add(row)
+        session.flush()
+        for model, values in _rows(trial).items():
+            if values:
+                session.execute(insert(model), [{"trial_id": row.trial_id} | value for value in values])
+        self._count += 1
+
+
+def _rows(trial: FrozenTrial) -> dict[type[models.BaseModel], list[dict[str, object]]]:
+    """The rows of a trial in the tables of Optuna's storage, without the trial's number in the file."""
+    stored = [models.TrialValueModel.value_to_stored_repr(value) for value in trial.values or ()]
+    return {
+        models.TrialValueModel: [
+            {"objective": objective, "value": value, "value_type": kind}
+            for objective, (value, kind) in enumerate(stored)
+        ],
+        models.TrialParamModel: [
+            {
+                "param_name": name,
+                "param_value": trial.distributions[name].to_internal_repr(value),
+                "distribution_json": _json_of(trial.distributions[name]),
+            }
+            for name, value in trial.params.items()
+        ],
+        models.TrialUserAttributeModel: _attributes(trial.user_attrs),
+        models.TrialSystemAttributeModel: _attributes(trial.system_attrs),
+    }
+
+
+def _attributes(values: Mapping[str, object]) -> list[dict[str, object]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+
+
+@lru_cache(maxsize=4096)
+def _json_of(distribution: BaseDistribution) -> str:
+    return distribution_to_json(distribution)
 
 
 def _trials(database: sqlite3.Connection, distributions: Mapping[str, BaseDistribution]) -> list[StoredTrial]:
