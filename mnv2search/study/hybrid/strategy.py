@@ -237,7 +237,8 @@ class HybridStrategy:
         """Whether each candidate, (N,), is unseen under its own choices and equivalent ones."""
         new = np.array([choice not in self._seen for choice in map(tuple, pool.choices.tolist())], dtype=bool)
         if pool.description.identity is not None:
-            new &= ~np.isin(pool.description.identity, np.array(sorted(self._identities), dtype=np.int64))
+            identities = pool.description.identity.tolist()
+            new &= np.array([identity not in self._identities for identity in identities], dtype=bool)
         return new
 
     def _mark_seen(self, pool: Pool, picks: list[int]) -> list[Choice]:
