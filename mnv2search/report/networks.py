@@ -204,6 +204,10 @@ def random_weights_lines(compiled: Compiled) -> Iterator[str]:
         )
 
 
+# Difference of an int8 file from the network above which the accuracy of the file should be looked at.
+LARGE_DIFFERENCE = 0.1
+
+
 def compiled_results(compiled: Compiled) -> Iterator[str]:
     """Metrics on test images, and the difference of each file from the network."""
     if compiled.judged:
@@ -230,6 +234,8 @@ def _agreement(report: ExportReport, *, judged: bool) -> str:
     text = f"differs from fp32 by {100 * report.rms_relative_difference:.1f} % (root mean square, relative)"
     if not judged:  # metrics on test images are more meaningful
         text += _same_class(report)
+        if report.rms_relative_difference > LARGE_DIFFERENCE:
+            text += " (give --data to see the accuracy)"
     if report.calibration_images is None:
         return text
     if report.calibration_images:

@@ -130,8 +130,10 @@ class SearchState:
 
     @property
     def best(self) -> Evaluation | None:
-        """The most accurate network of the space within the budget."""
-        return max((e for e in self.rated if e.is_feasible), key=rank_of, default=None)
+        """The most accurate network within the budget and, with shared weights, within the region of interest."""
+        fitting = [e for e in self.rated if e.is_feasible]
+        least_ms = REGION_BEGINS * self.budget.latency_ms if self.plan.is_prepared else 0.0
+        return max([e for e in fitting if median_ms_of(e) >= least_ms] or fitting, key=rank_of, default=None)
 
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""

@@ -137,7 +137,7 @@ OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
 # Fewest epochs for which measures against overfitting, such as mixing images, are worth their cost.
-LONG_EPOCHS = 60
+LONG_EPOCHS = 30
 
 
 class Task(ABC, Generic[D, E, B]):

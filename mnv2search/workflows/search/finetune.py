@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mnv2search.atomic import write_text
@@ -36,6 +36,7 @@ from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.resumption import BEST
 from mnv2search.training.train import train
+from mnv2search.workflows.search.entrant import Entrant, merit
 from mnv2search.workflows.search.finetune_plan import (
     DECODING_SHARE,
     FEWEST_STEPS,
@@ -92,31 +93,6 @@ def finetune(
     return rounds.run()
 
 
-@dataclass(slots=True)
-class _Entrant:
-    """A network in training.
-
-    Attributes:
-        best: metrics of its best weights so far; None if it has none.
-        is_kept: whether its best weights are those of the search.
-        seen: number of images for which its initial weights were trained in the search.
-        images_per_s: speed of its last training, without evaluations; 0 before the first.
-        after: metrics after each of its trainings; None before the first.
-    """
-
-    evaluation: Evaluation
-    best: Metrics | None = None
-    is_kept: bool = False
-    seen: float = 0.0
-    images_per_s: float = 0.0
-    steps: int = 0
-    after: list[Metrics] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.evaluation.spec.name
-
-
 class _Rounds:
     def __init__(
         self, request: Finetuning, report: FinetuneReport, on_progress: Callable[[str, Progress], None]
@@ -130,7 +106,7 @@ class _Rounds:
         self.batch = min(self.recipe.batch, request.epoch_images)
         self.device, self.notes = own_device(), list[str]()
         self.decoded = Decoded(request, self.recipe)
-        self.all = {e.spec.name: _Entrant(e) for e in in_turn(request.candidates, request.obvious)}
+        self.all = {e.spec.name: Entrant(e) for e in in_turn(request.candidates, request.obvious)}
         self.obvious = {e.spec.name for e in request.obvious}
         self.agreement: Agreement | None = None
         self.uncompared = "" if request.obvious else "none of the MobileNetV2 grid is within the budget"
@@ -229,32 +205,24 @@ class _Rounds:
             return known
         ranked = self._ranked(networks, is_last=len(networks) == 2)
         chosen = halved(ranked, self.request.obvious)
-        if len(networks) == 2 and _merit(self._best(ranked[0])) < _merit(self._best(ranked[1])):
-            first, second = (e.spec.name for e in ranked)
+        first, *others = (self.all[e.spec.name] for e in ranked)
+        if len(others) == 1 and merit(first.best) < merit(others[0].best):
+            second = others[0].name
             self.notes.append(
-                f"{first} is trained on, although {second} is better so far: {second} is trained more slowly, or its "
-                "weights were trained for longer before"
+                f"{first.name} is trained on, although {second} is better so far: {second} is trained more slowly, "
+                "or its weights were trained for longer before"
             )
         return chosen
 
     def _ranked(self, networks: Sequence[Evaluation], *, is_last: bool) -> list[Evaluation]:
         """Networks, best first: by loss, which is less noisy on few images; in the last round, by the main metric."""
-        left_s = max(0.0, self.ends - self.request.clock())
-        return sorted(networks, key=lambda e: self._expected(e, left_s, by_loss=not is_last), reverse=True)
+        left_s, exponent = max(0.0, self.ends - self.request.clock()), self.request.task.learning_exponent
 
-    def _expected(self, evaluation: Evaluation, left_s: float, *, by_loss: bool) -> tuple[bool, float]:
-        """The merit of a network that is trained for `left_s` more: errors decrease as a power of the images seen."""
-        entrant = self.all[evaluation.spec.name]
-        seen = entrant.seen + entrant.steps * self.batch
-        growth = (seen + left_s * entrant.images_per_s) / seen if seen else 1.0
-        is_main, merit = _merit(self._best(evaluation), by_loss=by_loss)
-        most = 0.0 if by_loss or not is_main else 1.0  # merits are a negative loss, or a ratio
-        return is_main, most - (most - merit) * growth**-self.request.task.learning_exponent
+        def expected(evaluation: Evaluation) -> tuple[bool, float]:
+            entrant = self.all[evaluation.spec.name]
+            return entrant.expected(left_s, exponent=exponent, by_loss=not is_last)
 
-    def _best(self, evaluation: Evaluation) -> Metrics:
-        best = self.all[evaluation.spec.name].best
-        assert best is not None
-        return best
+        return sorted(networks, key=expected, reverse=True)
 
     def _compared(self, networks: Sequence[Evaluation]) -> Compared | None:
         """The best of the space and the best obvious network after a round; None unless both exist."""
@@ -267,19 +235,19 @@ class _Rounds:
             steps=self.all[found.spec.name].steps,
             found=found.spec.name,
             obvious=obvious.spec.name,
-            found_held_out=self._best(found),
-            obvious_held_out=self._best(obvious),
+            found_held_out=self.all[found.spec.name].best,
+            obvious_held_out=self.all[obvious.spec.name].best,
         )
 
     def _agreement(self, networks: Sequence[Evaluation]) -> Agreement | None:
         """The correlation of the order of the search with that after a round."""
         known = [(e.accuracy.rank, self.all[e.spec.name].after) for e in networks if e.accuracy is not None]
-        trained = [_merit(after[0], by_loss=True)[1] for _, after in known if after]
+        trained = [merit(after[0], by_loss=True)[1] for _, after in known if after]
         return agreement_of([rank for rank, _ in known], trained)
 
     # -- trainings -------------------------------------------------------------------------------------------------
 
-    def _train_longest(self, entrant: _Entrant) -> tuple[Recipe | None, int]:
+    def _train_longest(self, entrant: Entrant) -> tuple[Recipe | None, int]:
         """Train the best network for the rest of the time; returns the recipe, None if that is too little."""
         if (recipe := self._longest_recipe(entrant)) is None:
             return None, 0
@@ -293,13 +261,13 @@ class _Rounds:
         try:
             done = self._trained(entrant, replace(job, time_s=left_s, limit_s=left_s, after=after))
         except DivergedError as error:
-            if entrant.best is None:
+            if entrant.known is None:
                 raise
             self.notes.append(f"{entrant.name} keeps its earlier weights: {error.message}")
             return recipe, 0
         return recipe, done.steps
 
-    def _longest_recipe(self, entrant: _Entrant) -> Recipe | None:
+    def _longest_recipe(self, entrant: Entrant) -> Recipe | None:
         """The recipe of the longest training; None if there is too little time even for a short one."""
         if self.report.longest and self._searched_recipe() is None:
             return load_recipe(self.report.longest)
@@ -311,23 +279,24 @@ class _Rounds:
             return self.recipe
         return load_recipe(self.request.task.recipe_for(steps * self.batch / self.request.epoch_images))
 
-    def _trained(self, entrant: _Entrant, job: Job) -> Trained:
+    def _trained(self, entrant: Entrant, job: Job) -> Trained:
         """Train a network from its best weights so far, and keep the better ones."""
         request = self.request
         spec, own = entrant.evaluation.spec, training_folder(request.folder, entrant.evaluation)
         if entrant.after is None:
-            entrant.best, entrant.after = self._known(entrant), []
+            entrant.known, entrant.after = self._known(entrant), []
             entrant.seen = 0.0 if request.evaluator is None else request.evaluator.seen_images(spec)
         parts = self.decoded.parts(spec)
         train_part, val = parts.examples["train"], parts.examples["val"]
-        model = read_network(own / BEST) if (own / BEST).exists() and entrant.best else self._initial(spec)
+        model = read_network(own / BEST) if (own / BEST).exists() and entrant.known else self._initial(spec)
         done = train(model, request.task, train_part, val, parts.recipe, job, classes=request.data.classes)
         if job.steps is not None and done.steps < job.steps:
             self.notes.append(f"{spec.name}: ended after {done.steps} of {job.steps} steps, as the time was over")
         entrant.steps += done.steps
+        entrant.trained += done.steps * self.batch
         entrant.images_per_s = done.images_per_s
-        if entrant.best is None or _merit(done.best) >= _merit(entrant.best):
-            entrant.best, entrant.is_kept = done.best, False
+        if entrant.known is None or merit(done.best) >= merit(entrant.known):
+            entrant.known, entrant.is_kept = done.best, False
             write_whole(own / BEST, (job.folder / BEST).read_bytes())
         entrant.after.append(done.best)
         return done
@@ -338,7 +307,7 @@ class _Rounds:
             return build(spec, seed=request.seed)
         return request.evaluator.begin(spec, seed=request.seed)
 
-    def _known(self, entrant: _Entrant) -> Metrics | None:
+    def _known(self, entrant: Entrant) -> Metrics | None:
         """Write the weights that a network has from the search; returns their metrics, or None if it has none."""
         evaluation, evaluator = entrant.evaluation, self.request.evaluator
         had, spec = evaluation.accuracy, evaluation.spec
@@ -362,7 +331,7 @@ class _Rounds:
         evaluator = self.request.evaluator
         return evaluator.recipe if evaluator is not None and evaluator.method == "training" else None
 
-    def _job(self, entrant: _Entrant, name: str, *, seed: int) -> Job:
+    def _job(self, entrant: Entrant, name: str, *, seed: int) -> Job:
         return Job(
             folder=training_folder(self.request.folder, entrant.evaluation) / name,
             seed=seed,
@@ -383,7 +352,7 @@ class _Rounds:
         write_text(self.request.folder / REPORT, json.dumps(begun) + "\n")
 
     def _finished(self, shipped: Evaluation, recipe: Recipe, longest: int, compared: Compared | None) -> Finetuned:
-        trained = [e for e in self.all.values() if e.best is not None]
+        trained = [e for e in self.all.values() if e.known is not None]
         networks = by_latency([e.evaluation for e in trained])
         entrants = [self.all[e.spec.name] for e in networks]
         best = self.all[shipped.spec.name]
@@ -395,7 +364,7 @@ class _Rounds:
         found = Finetuned(
             recipe=recipe.name,
             networks=networks,
-            held_out=tuple(self._best(e) for e in networks),
+            held_out=tuple(e.best for e in entrants),
             steps=tuple(e.steps for e in entrants),
             images=best.steps * self.batch,
             best=networks.index(shipped),
@@ -421,10 +390,3 @@ class _Rounds:
         examples = self.decoded.parts(network.spec).examples
         found = task.evaluate(network.to(self.device), examples["test"], learned, device=self.device)
         return task.compared(found, examples["train"], examples["test"], learned.classes)
-
-
-def _merit(metrics: Metrics, *, by_loss: bool = False) -> tuple[bool, float]:
-    """The main metric; or the loss, if requested or if the main metric does not beat a trivial answer."""
-    if metrics.loss is None or (metrics.beats_trivial and not by_loss):
-        return True, metrics.main.value
-    return by_loss, -metrics.loss

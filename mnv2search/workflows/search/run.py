@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,24 +157,17 @@ def _searched(
     began_s: float,
     clock: Callable[[], float],
 ) -> Outcome:
-    previous = recorded(folder, space)
+    previous, whole_s = recorded(folder, space), request.settings.time_s
     division = TimeDivision(request.settings, evaluator, clock)
-    whole_s = request.settings.time_s
-    held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
-
-    def remaining(manifest: Manifest) -> Settings | None:
-        settings = division.of_search if request.finetunes else request.settings
-        return remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
-
-    began, left = manifest, remaining(manifest)
-    goes_beyond = left is not None and manifest.status in ENDED
-    if goes_beyond:
+    remaining = _remaining(folder, request, division, manifest, previous)
+    left = remaining()
+    if goes_beyond := left is not None and manifest.status in ENDED:
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
         result = result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
-        trained = finetuned_of_run(folder, result)
-        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=trained)
+        found = finetuned_of_run(folder, result)
+        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=found)
     from mnv2search.study.engine import Search  # late: a finished run does not pay for Optuna
 
     charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
@@ -189,7 +182,7 @@ def _searched(
 
     def limit(spec: ModelSpec) -> float | None:
         division.fit(spec)
-        fitted = remaining(began)
+        fitted = remaining()
         return None if fitted is None else fitted.time_s
 
     search = Search(
@@ -215,6 +208,19 @@ def _searched(
         notes = _saved(search)
     outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _remaining(
+    folder: Path, request: Request, division: TimeDivision, manifest: Manifest, previous: Sequence[Evaluated]
+) -> Callable[[], Settings | None]:
+    """A function that returns the settings of the remaining search, by the present division of the time."""
+    held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
+
+    def remaining() -> Settings | None:
+        settings, whole_s = division.of_search if request.finetunes else request.settings, request.settings.time_s
+        return remaining_settings(settings, whole_s=whole_s, held_s=held_s, manifest=manifest, previous=previous)
+
+    return remaining
 
 
 def _left_of_whole(progress: Progress, log: RunLog, whole_s: float | None) -> Progress:
