@@ -195,5 +195,5 @@ def _attributes(evaluation: Evaluation) -> dict[str, object]:
         "violation": [evaluation.violation],
         "accuracy_known": evaluation.accuracy is not None or evaluation.is_stopped,
         "is_stopped": evaluation.is_stopped,
-        "name": evaluation.spec.name,
+        "name": evaluation.name,
     }
