@@ -18,7 +18,7 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import Cost
 from mnv2search.errors import RecordError, SpecError, WriteError
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.latency.types import Latency
+from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.results.manifest import FORMAT, MANIFEST, MAX_TRIAL, Count, Seconds, check_format, unreadable
 from mnv2search.results.stored_evaluation import StoredEvaluation, StoredNetwork
 from mnv2search.spec.model_spec import ModelSpec
@@ -94,6 +94,8 @@ class _LineReader:
         self._space, self._builds = space, builds
         self._writer = None if space is None else PickWriter(space)
         self._texts: dict[str, int] = {}
+        self._budgets: dict[Budget, Budget] = {}
+        self._devices: dict[tuple[DeviceInfo, float | None], DeviceInfo] = {}
         self._networks: dict[str, ModelSpec | StoredNetwork] = {}
 
     def record(self, content: bytes, *, place: str) -> Record:
@@ -104,12 +106,22 @@ class _LineReader:
         network = self._networks.get(line.name)
         if network is None or (line.pick and self._space is not None):
             network = self._networks[line.name] = self._network(line, place)
-        values = {name: getattr(line, name) for name in KEPT}
+        values = {name: getattr(line, name) for name in KEPT} | self._shared_values(line)
         if isinstance(network, ModelSpec):
             evaluation = Evaluation(spec=network, **values)
         else:
             evaluation = StoredEvaluation(spec=network, **values)  # type: ignore[arg-type]
         return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
+
+    def _shared_values(self, line: _Line) -> dict[str, object]:
+        """Values that most lines have in common, as one object for all of them."""
+        budget = self._budgets.setdefault(line.budget, line.budget)
+        latency = line.latency
+        if latency is not None:
+            # by all fields: equal devices may differ in temperature
+            device = self._devices.setdefault((latency.device, latency.device.temperature_c), latency.device)
+            latency = replace(latency, device=device)
+        return {"budget": budget, "latency": latency}
 
     def _network(self, line: _Line, place: str) -> ModelSpec | StoredNetwork:
         described = None

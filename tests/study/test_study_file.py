@@ -74,7 +74,8 @@ def test_the_tables_are_those_that_optuna_writes(path: Path, tmp_path: Path, cre
 
 def test_optuna_reads_the_trials_that_were_appended(path: Path) -> None:
     StudyFile.create(path, TRIALS[:1]).append(TRIALS[1])
-    reopened, stored = StudyFile.open(path, DISTRIBUTIONS)
-    for one in TRIALS[len(stored) :]:
+    reopened = StudyFile.open(path, DISTRIBUTIONS)
+    assert [stored.values for stored in reopened.trials()] == [[0.5, 3.25], [None, None]]
+    for one in TRIALS[reopened.count :]:
         reopened.append(one)
     assert optuna.load_study(study_name=STUDY, storage=f"sqlite:///{path}").trials == TRIALS
