@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mnv2search.results.records import Record
     from mnv2search.spec.space import SearchSpace
+    from mnv2search.study.types import Progress
 
 LATENCY_MS = 5.0
 FIRST_TRIALS = 12
@@ -51,8 +52,15 @@ def made_run(root: Path, *, space: str, trials: int) -> Path:
     from mnv2search.workflows.search.log import space_of_run
     from mnv2search.workflows.search.run import STUDY_FILE
 
-    options = {"latency_ms": LATENCY_MS, "device": "simulated", "space": space, "output_dir": root, "confirm": False}
-    folder = mnv2search.run(**options, trials=FIRST_TRIALS, name=f"run-{trials}").folder
+    folder = mnv2search.run(
+        latency_ms=LATENCY_MS,
+        device="simulated",
+        space=space,
+        trials=FIRST_TRIALS,
+        output_dir=root,
+        name=f"run-{trials}",
+        confirm=False,
+    ).folder
     manifest, records = read_manifest(folder), read_records(folder)
     write_manifest(folder, replace(manifest, settings=msgspec.structs.replace(manifest.settings, trials=trials)))
     (folder / STUDY_FILE).unlink()
@@ -109,12 +117,11 @@ def ms_a_trial(folder: str, trials: int) -> float:
     import mnv2search
 
     spent: dict[int, float] = {}
-    mnv2search.run(
-        resume=folder,
-        trials=trials,
-        confirm=False,
-        on_progress=lambda progress: spent.setdefault(progress.trials, time.process_time()) and None,
-    )
+
+    def progressed(progress: Progress) -> None:
+        spent.setdefault(progress.trials, time.process_time())
+
+    mnv2search.run(resume=folder, trials=trials, confirm=False, on_progress=progressed)
     # the first batch ends when the second begins
     (_, _), (begin, begin_s), *_, (end, end_s) = sorted(spent.items())
     return 1e3 * (end_s - begin_s) / (end - begin)
