@@ -98,6 +98,11 @@ class Evaluation:
     expected: float | None = None
 
     @property
+    def name(self) -> str:
+        """The name of the network."""
+        return self.spec.name
+
+    @property
     def is_stopped(self) -> bool:
         """Whether the evaluator was stopped early."""
         return self.expected is not None

@@ -8,6 +8,7 @@ import math
 import os
 import stat
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -67,6 +68,23 @@ def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
     if len(content) > max_bytes:  # the file has grown since the check
         raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
     return bytes(content)
+
+
+def read_lines(path: Path | str, *, max_bytes: int) -> Iterator[bytes]:
+    """Yield the complete lines of a regular file without their line breaks; a last line without one is left out.
+
+    Raises:
+        UnsafeFileError: the path is not a regular file, or the file is larger than `max_bytes`.
+        OSError: the file is missing or cannot be read.
+    """
+    left = max_bytes + 1
+    with open_regular(path, max_bytes=max_bytes) as file:
+        while line := file.readline(left):
+            left -= len(line)
+            if not left:  # the file has grown since the check
+                raise UnsafeFileError(f"it has more than {max_bytes:,} bytes")
+            if line.endswith(b"\n"):
+                yield line[:-1]
 
 
 def read_text(path: Path | str, *, max_bytes: int) -> str:

@@ -15,6 +15,7 @@ from mnv2search.untrusted import (
     json_value,
     read_bytes,
     read_json,
+    read_lines,
     read_text,
 )
 
@@ -92,3 +93,30 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None
 def test_json_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('\ufeff{"a": [1, 2.5, null]}', encoding="utf-8")
     assert read_json(tmp_path / "a.json", max_bytes=100) == {"a": [1, 2.5, None]}
+
+
+@given(st.lists(st.binary(max_size=5).map(lambda line: line.replace(b"\n", b"")), max_size=4), st.binary(max_size=3))
+def test_the_lines_of_a_file_are_its_complete_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], rest: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "file"
+    path.write_bytes(b"".join(line + b"\n" for line in lines) + rest.replace(b"\n", b""))
+    assert list(read_lines(path, max_bytes=1000)) == lines
+
+
+def test_lines_that_were_added_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"1234\n")
+    lines = read_lines(path, max_bytes=8)
+    assert next(lines) == b"1234"
+    with path.open("ab") as file:
+        file.write(b"1234\n")
+    with pytest.raises(UnsafeFileError, match="more than 8 bytes"):
+        list(lines)
+
+
+@pytest.mark.parametrize("content", [b"123456789", b"1234\n5678\n"])
+def test_the_lines_of_a_file_that_is_too_large_are_not_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(UnsafeFileError, match="more than 8 bytes"):
+        next(read_lines(tmp_path / "file", max_bytes=8))

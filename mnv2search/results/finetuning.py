@@ -302,7 +302,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
     report = read_report(folder)
     if report is None or report.test is None:
         return None
-    by_name = {e.spec.name: e for e in finalists}
+    by_name = {e.name: e for e in finalists}
     names = [network.name for network in report.networks]
     if not by_name.keys() >= set(names):
         return None

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,12 +18,14 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import Cost
 from mnv2search.errors import RecordError, SpecError, WriteError
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.latency.types import Latency
+from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.results.manifest import FORMAT, MANIFEST, MAX_TRIAL, Count, Seconds, check_format, unreadable
+from mnv2search.results.stored_evaluation import StoredEvaluation, StoredNetwork
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import SearchSpace, resolve
+from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.spec.yaml.codec import dumps, loads
-from mnv2search.untrusted import UnsafeFileError, json_as, read_bytes
+from mnv2search.spec.yaml.write import PickWriter
+from mnv2search.untrusted import UnsafeFileError, json_as, read_lines
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
 # Fields of an evaluation that have the same names in a line.
@@ -81,38 +84,81 @@ class _Line:
 
 
 class _LineReader:
-    """Reads the lines of one file, in which each name denotes one network."""
+    """Reads the lines of one file, in which each name denotes one network.
 
-    def __init__(self, space: SearchSpace | None) -> None:
-        self._space = space
-        self._texts: dict[str, str] = {}
-        self._specs: dict[str, ModelSpec] = {}
+    With `builds`, every network is built, which checks it completely. Otherwise the text of a network whose line has
+    a pick is only compared with the text that the pick describes, and the network is built when it is first used.
+    """
 
-    def record(self, content: bytes) -> Record:
+    def __init__(self, space: SearchSpace | None, *, builds: bool) -> None:
+        self._space, self._builds = space, builds
+        self._writer = None if space is None else PickWriter(space)
+        self._texts: dict[str, int] = {}
+        self._budgets: dict[Budget, Budget] = {}
+        self._devices: dict[tuple[DeviceInfo, float | None], DeviceInfo] = {}
+        self._networks: dict[str, ModelSpec | StoredNetwork] = {}
+
+    def record(self, content: bytes, *, place: str) -> Record:
         line = json_as(_Line, content)
-        spec = self._spec(line)
-        if self._texts.setdefault(line.name, line.spec) != line.spec:
+        text = hash(line.spec)  # takes less memory than the text
+        if self._texts.setdefault(line.name, text) != text:
             raise ValueError(f"an earlier line has a different network named {line.name!r}")
-        evaluation = Evaluation(spec=spec, **{name: getattr(line, name) for name in KEPT})
+        network = self._networks.get(line.name)
+        if network is None or (line.pick and self._space is not None):
+            network = self._networks[line.name] = self._network(line, place)
+        values = {name: getattr(line, name) for name in KEPT} | self._shared_values(line)
+        if isinstance(network, ModelSpec):
+            evaluation = Evaluation(spec=network, **values)
+        else:
+            evaluation = StoredEvaluation(spec=network, **values)  # type: ignore[arg-type]
         return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
 
-    def _spec(self, line: _Line) -> ModelSpec:
-        picked = None
-        if line.pick and self._space is not None:
-            picked = replace(resolve(self._space, line.pick), name=line.name)
-            if dumps(picked) == line.spec:  # several times faster than parsing the text
-                self._specs[line.spec] = picked
-                return picked
-        spec = self._specs.get(line.spec) or loads(line.spec)
+    def _shared_values(self, line: _Line) -> dict[str, object]:
+        """Values that most lines have in common, as one object for all of them."""
+        budget = self._budgets.setdefault(line.budget, line.budget)
+        latency = line.latency
+        if latency is not None:
+            # by all fields: equal devices may differ in temperature
+            device = self._devices.setdefault((latency.device, latency.device.temperature_c), latency.device)
+            latency = replace(latency, device=device)
+        return {"budget": budget, "latency": latency}
+
+    def _network(self, line: _Line, place: str) -> ModelSpec | StoredNetwork:
+        described = None
+        if line.pick and self._space is not None and self._writer is not None:
+            # several times faster than parsing the text
+            is_described = self._writer.dumps(line.pick, name=line.name) == line.spec
+            if is_described and not self._builds:
+                return StoredNetwork(line.name, partial(_resolved, self._space, line.pick, line.name, place))
+            described = replace(resolve(self._space, line.pick), name=line.name)
+            if is_described:
+                return described
+        spec = loads(line.spec)
         if not isinstance(spec, ModelSpec):
             raise ValueError("its spec is a search space")
-        if spec.name != line.name or picked not in (None, spec):
+        if spec.name != line.name or described not in (None, spec):
             raise ValueError(f"its spec is not the network {line.name!r} that its pick describes")
-        self._specs[line.spec] = spec
         return spec
 
 
+def _resolved(space: SearchSpace, pick: Pick, name: str, place: str) -> ModelSpec:
+    try:
+        return replace(resolve(space, pick), name=name)
+    except SpecError as error:
+        raise _damaged(place, error.diagnostics[0].message) from error
+
+
+def _damaged(place: str, why: str) -> RecordError:
+    folder = shlex.quote(str(Path(place).parent))
+    return RecordError(
+        f"{place}: is not a record ({why})",
+        hint=f"set the damaged lines aside: `mnv2search verify --repair {folder}`",
+    )
+
+
 EVALUATIONS = "evaluations.jsonl"
+# Size of the parts in which the end of the file is read to find an incomplete last line.
+BLOCK_BYTES = 1 << 16
 # A run of 3,000 networks takes 10 MB.
 MAX_BYTES = 1 << 30
 
@@ -148,61 +194,70 @@ class RecordWriter:
             ) from error
 
 
-def read_records(folder: Path | str, *, space: SearchSpace | None = None) -> tuple[Record, ...]:
+def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds: bool = True) -> tuple[Record, ...]:
     """The records of a results folder, in the order of writing; an incomplete last line is skipped.
 
     Args:
         folder: folder of a run.
         space: space of the run; if given, picks outside the space are refused, and reading is faster.
+        builds: build every network. Otherwise a network of the space is built when it is first used, which takes a
+            tenth of the time. Its text is compared with its pick in either case. That its layers fit together is
+            then checked on first use only, which may raise the same error.
 
     Raises:
         RecordError: the file is missing, or a line is not a record; the message starts with ``file:line``.
     """
     records: list[Record] = []
-    for number, _, record in checked_lines(folder, space=space):
+    for number, _, record in checked_lines(folder, space=space, builds=builds):
         if isinstance(record, str):
-            raise RecordError(
-                f"{Path(folder) / EVALUATIONS}:{number}: is not a record ({record})",
-                hint=f"set the damaged lines aside: `mnv2search verify --repair {shlex.quote(str(folder))}`",
-            )
+            raise _damaged(f"{Path(folder) / EVALUATIONS}:{number}", record)
         records.append(record)
     return tuple(records)
 
 
 def checked_lines(
-    folder: Path | str, *, space: SearchSpace | None = None
+    folder: Path | str, *, space: SearchSpace | None = None, builds: bool = True
 ) -> Iterator[tuple[int, bytes, Record | str]]:
     """Yield number, content, and record or error message of each complete line of a folder's records.
+
+    For `builds` see `read_records`.
 
     Raises:
         RecordError: the file is missing, or has another format version.
     """
     path = Path(folder) / EVALUATIONS
+    reader = _LineReader(space, builds=builds)
     try:
-        content = read_bytes(path, max_bytes=MAX_BYTES)
+        for number, line in enumerate(read_lines(path, max_bytes=MAX_BYTES), start=1):
+            yield number, line, _record_or_fault(reader, line, place=f"{path}:{number}")
     except (OSError, UnsafeFileError) as error:
         if isinstance(error, FileNotFoundError) and (Path(folder) / MANIFEST).exists():
             raise RecordError(
                 f"{folder}: no network is finished yet", hint="resume the run: `mnv2search run --resume NAME`"
             ) from error
         raise unreadable(path, error) from error
-    reader = _LineReader(space)
-    lines = content.split(b"\n")
-    for number, line in enumerate(
-        lines[:-1], start=1
-    ):  # the rest after the last newline is empty, or cut off by a kill
-        try:
-            yield number, line, reader.record(line)
-        except ValueError as error:
-            check_format(f"{path}:{number}", line)
-            what = error.diagnostics[0].message if isinstance(error, SpecError) else str(error)
-            yield number, line, what
+
+
+def _record_or_fault(reader: _LineReader, line: bytes, *, place: str) -> Record | str:
+    try:
+        return reader.record(line, place=place)
+    except ValueError as error:
+        check_format(place, line)
+        return error.diagnostics[0].message if isinstance(error, SpecError) else str(error)
 
 
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
     with path.open("rb+") as file:
-        data = file.read()
-        if data and not data.endswith(b"\n"):
-            file.truncate(data.rfind(b"\n") + 1)
+        end = whole = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - BLOCK_BYTES)
+            file.seek(begin)
+            place = file.read(end - begin).rfind(b"\n")
+            if place >= 0:
+                end = begin + place + 1
+                break
+            end = begin
+        if end < whole:
+            file.truncate(end)

@@ -60,7 +60,7 @@ class SearchSpace:
     @property
     def cards(self) -> Pick:
         """The number of options of every axis."""
-        return tuple(len(axis.options) for axis in self.axes)
+        return self._layout.cards
 
     @property
     def size(self) -> int:
@@ -96,13 +96,14 @@ class _Row:
 class _Layout:
     top: tuple[tuple[int, str, str, tuple[Scalar, ...]], ...]
     rows: tuple[_Row, ...]
+    cards: Pick
 
 
 def _layout(template: ModelSpec, axes: tuple[Axis, ...]) -> _Layout:
     addresses = [space_rules.address_of(axis.at) for axis in axes]
     top = tuple((i, a.section, a.field, axes[i].options) for i, a in enumerate(addresses) if a.row is None)
     rows = (_row(block, number, addresses, axes) for number, block in enumerate(template.blocks))
-    return _Layout(top, tuple(rows))
+    return _Layout(top, tuple(rows), tuple(len(axis.options) for axis in axes))
 
 
 def _row(block: BlockSpec, number: int, addresses: list[Address], axes: tuple[Axis, ...]) -> _Row:
@@ -152,6 +153,26 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
     for section, chosen in inner.items():
         owner = section.partition(".")[0]
         values[owner] = _changed(values.get(owner, getattr(template, owner)), section, chosen)
+    return changed(template, {**values, "blocks": _blocks(layout, pick)})
+
+
+def blocks_of(space: SearchSpace, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
+    """The rows of the network of a pick; whether they form a network is checked by `resolve` only.
+
+    Raises:
+        OptionError: the pick does not have exactly one valid index for each axis.
+        SpecError: the options do not form valid rows.
+    """
+    _check_pick(space, pick)
+    return _blocks(space._layout, pick) if space.axes else space.template.blocks
+
+
+def options_beside_rows(space: SearchSpace, pick: Sequence[int]) -> Pick:
+    """The part of a pick that chooses fields of the network itself, such as its width, and none of a row."""
+    return tuple([pick[axis] for axis, *_ in space._layout.top])
+
+
+def _blocks(layout: _Layout, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
     blocks: list[BlockSpec] = []
     for row in layout.rows:
         try:
@@ -161,7 +182,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
             raise SpecError(
                 [replace(d, at=f"{at}{d.at}", message=f"{at}{d.message}") for d in error.diagnostics]
             ) from None
-    return changed(template, {**values, "blocks": tuple(blocks)})
+    return tuple(blocks)
 
 
 def _changed(value: object, section: str, chosen: Mapping[str, Scalar]) -> object:
@@ -180,8 +201,9 @@ def _check_pick(space: SearchSpace, pick: Sequence[int]) -> None:
             f"the pick has {len(pick)} entries, but {space.name} has {len(space.axes)} axes",
             hint="give one option index for every axis, in the order of space.axes",
         )
-    for index, axis in zip(pick, space.axes, strict=True):
-        if not 0 <= index < len(axis.options):
+    for place, (index, card) in enumerate(zip(pick, space.cards, strict=True)):
+        if not 0 <= index < card:
+            axis = space.axes[place]
             raise OptionError(
                 f"the pick has index {index} for {axis.at}, which has {len(axis.options)} options",
                 hint=f"use 0 to {len(axis.options) - 1}",

@@ -27,12 +27,12 @@ def result_of(items: Iterable[Evaluated], *, grid: Collection[ModelSpec] = (), e
     space, final, baseline, beside = _by_stage(items)
     finalists = tuple(e for e in final.values() if e.is_feasible and e.accuracy is not None)
     members = front_of(_by_value(finalists))
-    on_front = {e.spec for e in members}
+    on_front = {e.name for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
     return SearchResult(
         front=members,
         baseline=tuple(baseline.values()),
-        dominated=tuple(e for e in measured if e.spec not in on_front),
+        dominated=tuple(e for e in measured if e.name not in on_front),
         ship=max(members, key=rank_of, default=None),
         finalists=finalists,
         rivals=tuple(e for e in beside.values() if e.is_feasible),
@@ -41,8 +41,8 @@ def result_of(items: Iterable[Evaluated], *, grid: Collection[ModelSpec] = (), e
         trials=len(space),
         elapsed_s=elapsed_s,
         stopped=sum(e.is_stopped for e in space.values()),
-        given=sum(spec not in grid for spec in baseline) if grid else 0,
-        has_whole_baseline=baseline.keys() >= set(grid),
+        given=sum(e.spec not in grid for e in baseline.values()) if grid else 0,
+        has_whole_baseline={e.spec for e in baseline.values()} >= set(grid),
     )
 
 
@@ -62,12 +62,12 @@ def _value_of(evaluation: Evaluation) -> float:
     return 0.0 if evaluation.accuracy is None else evaluation.accuracy.value
 
 
-def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], ...]:
-    """The latest evaluations of the space and of the baseline, each before and in the final measurement."""
-    space: dict[ModelSpec, Evaluation] = {}
-    final: dict[ModelSpec, Evaluation] = {}
-    baseline: dict[ModelSpec, Evaluation] = {}
-    beside: dict[ModelSpec, Evaluation] = {}
+def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[str, Evaluation], ...]:
+    """The latest evaluations by name, of the space and of the baseline, each before and in the final measurement."""
+    space: dict[str, Evaluation] = {}
+    final: dict[str, Evaluation] = {}
+    baseline: dict[str, Evaluation] = {}
+    beside: dict[str, Evaluation] = {}
     goes_on = False
     for item in items:
         if item.stage in ("calibration", "search"):
@@ -77,9 +77,9 @@ def _by_stage(items: Iterable[Evaluated]) -> tuple[dict[ModelSpec, Evaluation], 
             final.clear()
             beside.clear()
         target = {"baseline": baseline, "final-baseline": baseline, "final": final}.get(item.stage, space)
-        target[item.evaluation.spec] = item.evaluation
+        target[item.evaluation.name] = item.evaluation
         if item.stage == "final-baseline":
-            beside[item.evaluation.spec] = item.evaluation
+            beside[item.evaluation.name] = item.evaluation
     return space, final, baseline, beside
 
 

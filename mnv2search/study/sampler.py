@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Unpack
 
 import numpy as np
@@ -104,6 +104,12 @@ class HybridSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Reseed the independent sampler; the strategy is shared by all threads and keeps its state."""
         self._independent.reseed_rng()
+
+    def learn(self, trials: Iterable[FrozenTrial]) -> None:
+        """Learn from finished trials that are not in the study."""
+        with self._lock:
+            for trial in trials:
+                self._tell(trial, trial.state, trial.values)
 
     def params(self, choice: Choice) -> dict[str, object]:
         """The parameter values of an index tuple."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from random import Random
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Preparation, as_evaluator
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, Evaluation
+from mnv2search.latency.prediction.predictor import REMEMBERED
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
@@ -18,7 +20,7 @@ from mnv2search.study.candidates import Candidates
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.evaluation_plan import plan_of
 from mnv2search.study.latency_model import LatencyModel
-from mnv2search.study.results import REGION_BEGINS, finalists_of, median_ms_of, rank_of, result_of
+from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 
@@ -37,6 +39,8 @@ class SearchState:
         grid: networks of the MobileNetV2 grid.
         given: the network of given weights at the resolutions of the space.
         baseline: evaluations of `grid` and `given`.
+        measured: number of networks that were measured.
+        best: the most accurate network within the budget and, with shared weights, within the region of interest.
         rungs: accuracies of trainings at each rung; None if trainings are never stopped early.
         first: picks that were measured for a preparation, before the initial design.
         is_short: a network was left out because there was no time to train it.
@@ -84,6 +88,10 @@ class SearchState:
         self.notes: tuple[str, ...] = ()
         self.sampler_cpu_s = 0.0
         self.is_exhausted = self.is_short = self.is_out_of_time = False
+        self.measured = 0
+        self.best: Evaluation | None = None
+        self._front: tuple[Evaluation, ...] = ()
+        self._since_front: list[Evaluation] = []
         self.restart_rungs()
         for item in self.storage.previous:
             self._add(item)
@@ -100,10 +108,26 @@ class SearchState:
         self.items.append(item)
         self.next_trial = max(self.next_trial, item.trial + 1)
         if item.stage == "baseline":
+            self.measured += _measured(item.evaluation) - _measured(self.baseline.get(item.evaluation.spec))
             self.baseline[item.evaluation.spec] = item.evaluation
         elif item.pick:
+            replaced = self.networks.get(item.pick)
+            self.measured += _measured(item.evaluation) - _measured(replaced)
             self.networks[item.pick] = item.evaluation
+            self._rank([item.evaluation] if replaced is None else None)
             self._climb(item.evaluation)
+
+    def _rank(self, added: list[Evaluation] | None) -> None:
+        """Compare added networks with the best, or (None) all networks."""
+        if added is None:
+            self.best, self._front, self._since_front, added = None, (), [], list(self.networks.values())
+        self._since_front += [e for e in added if e.accuracy is not None]
+        fitting = [e for e in added if e.accuracy is not None and e.is_feasible]
+        self.best = max(fitting if self.best is None else [self.best, *fitting], key=self._merit, default=None)
+
+    def _merit(self, evaluation: Evaluation) -> tuple[bool, float]:
+        least_ms = REGION_BEGINS * self.budget.latency_ms if self.plan.is_prepared else 0.0
+        return median_ms_of(evaluation) >= least_ms, rank_of(evaluation)
 
     def restart_rungs(self) -> None:
         """Create the rungs of successive halving, again when the length of trainings changes."""
@@ -118,22 +142,15 @@ class SearchState:
             self.rungs.add(median_ms_of(evaluation), evaluation.curve, final)
 
     @property
-    def measured(self) -> list[tuple[ModelSpec, float]]:
-        """Every network that was measured, with its latency in ms."""
-        known = (*self.baseline.values(), *self.networks.values())
-        return [(e.spec, e.latency.median_ms) for e in known if e.latency is not None]
-
-    @property
     def rated(self) -> list[Evaluation]:
         """Networks of the space with an accuracy."""
         return [e for e in self.networks.values() if e.accuracy is not None]
 
     @property
-    def best(self) -> Evaluation | None:
-        """The most accurate network within the budget and, with shared weights, within the region of interest."""
-        fitting = [e for e in self.rated if e.is_feasible]
-        least_ms = REGION_BEGINS * self.budget.latency_ms if self.plan.is_prepared else 0.0
-        return max([e for e in fitting if median_ms_of(e) >= least_ms] or fitting, key=rank_of, default=None)
+    def front(self) -> tuple[Evaluation, ...]:
+        """The non-dominated networks of the space with an accuracy, fastest first."""
+        self._front, self._since_front = front_of((*self._front, *self._since_front)), []
+        return self._front
 
     def result(self) -> SearchResult:
         """The result so far; its front is that of the last side-by-side measurement."""
@@ -166,9 +183,11 @@ class SearchState:
         return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
 
     def learn(self) -> None:
-        """Fit the latency predictor to all measurements."""
-        if measured := self.measured:
-            self.latency.predictor.fit(measured)
+        """Fit the latency predictor to the latest measurements, as many as it stores."""
+        networks = [*islice(filter(_measured, reversed(self.networks.values())), REMEMBERED)][::-1]
+        latest = [*filter(_measured, self.baseline.values()), *networks][-REMEMBERED:]
+        if latest:
+            self.latency.predictor.fit([(e.spec, median_ms_of(e)) for e in latest])
 
     def preparation(self, band: tuple[Pick, ...], *, until: float) -> Preparation:
         """Arguments of an evaluator's preparation, which ends at `until`, a share of the whole time."""
@@ -202,11 +221,15 @@ class SearchState:
 
     def room(self, most: int) -> int:
         """Number of networks that there is time to measure before the final measurement, at most `most`."""
-        finalists = finalists_of(self.rated, budget_ms=self.budget.latency_ms, of_region=self.plan.is_prepared)
+        left_s, of_region = self.deadline.left_s, self.plan.is_prepared
+        if left_s is None:
+            return most
+        known = self.rated if of_region else self.front
+        finalists = finalists_of(known, budget_ms=self.budget.latency_ms, of_region=of_region)
         # the reference is loaded again too
-        left_s, final_s = self.deadline.left_s, (len(finalists) + OBVIOUS + OBVIOUS_GIVEN + 1) * self.latency.visit_s
+        final_s = (len(finalists) + OBVIOUS + OBVIOUS_GIVEN + 1) * self.latency.visit_s
         by_share = self.latency.room(self.deadline.until(self.plan.shares.search), most=most)
-        return min(by_share, self.latency.room(None if left_s is None else left_s - final_s, most=most))
+        return min(by_share, self.latency.room(left_s - final_s, most=most))
 
     def has_time_for(self, picks: Sequence[Pick]) -> bool:
         """Whether an evaluation of each pick is expected to end in time."""
@@ -225,7 +248,7 @@ class SearchState:
                 phase=phase,
                 trials=len(self.networks),
                 trials_total=self.settings.trials,
-                measured=len(self.measured),
+                measured=self.measured,
                 predicted=self._predicted,
                 best=self.best,
                 elapsed_s=self.deadline.elapsed_s,
@@ -234,3 +257,7 @@ class SearchState:
                 share=share,
             )
         )
+
+
+def _measured(evaluation: Evaluation | None) -> bool:
+    return evaluation is not None and evaluation.latency is not None

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick
@@ -30,6 +29,8 @@ def held_out_correlation(
     count = len(accuracies)
     if count < FEWEST or float(np.ptp(accuracies)) == 0.0:
         return None
+    from scipy.stats import spearmanr  # late: half a second
+
     fold = np.random.default_rng(seed).permutation(count) % FOLDS
     predicted = np.empty(count)
     for number in range(FOLDS):

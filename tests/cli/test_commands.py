@@ -244,7 +244,7 @@ def test_ctrl_c_tells_a_command_that_works(run: Run, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mnv2search.workflows.search.run.Search", Stopped)
+        patched.setattr("mnv2search.study.engine.Search", Stopped)
         done = run("run", *words, "--output-dir", "res", "--name", "ci")
         again = run("run", "--resume", "res/ci")
     assert (done.code, again.code) == (130, 130)

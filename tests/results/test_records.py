@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from mnv2search.accuracy.evaluators.recorded import content_hash
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.atomic import write_text
+from mnv2search.cost import cost_of
 from mnv2search.errors import RecordError
-from mnv2search.evaluation import Budget, evaluate_spec
+from mnv2search.evaluation import Budget, Evaluation, evaluate_spec
 from mnv2search.latency.registry import open_device
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, read_manifest, write_manifest
-from mnv2search.results.records import EVALUATIONS, Record, RecordWriter, read_records
+from mnv2search.results.records import EVALUATIONS, Record, RecordWriter, line_of, read_records
+from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.space import Axis, Pick, SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space, load_spec
 
 
@@ -220,6 +226,111 @@ def test_a_pick_of_another_network_is_refused(tmp_path: Path) -> None:
     rewritten(tmp_path, pick=[0] * len(space.axes))
     with pytest.raises(RecordError, match="its spec is not the network"):
         read_records(tmp_path, space=space)
+
+
+def record_of(space: SearchSpace, pick: Pick, *, trial: int) -> Record:
+    """A record of a network of a space."""
+    spec = replace(resolve(space, pick), name=f"{space.name}-{trial:04d}")
+    evaluation = replace(record().evaluation, spec=spec, cost=cost_of(spec))
+    return Record(trial=trial, stage="search", evaluation=evaluation, pick=pick)
+
+
+def write_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write a file of records."""
+    (folder / EVALUATIONS).write_text("".join(map(line_of, records)))
+
+
+@pytest.mark.parametrize("name", ["mnv2", "mnv2-multipliers", "ssdlite", "deeplab-513"])
+def test_records_whose_networks_are_built_late_equal_those_built_at_once(tmp_path: Path, name: str) -> None:
+    space, random = load_space(name), Random(0)
+    written = [record_of(space, random_pick(space, random), trial=trial) for trial in range(20)]
+    finals = [replace(one, trial=-1, stage="final", pick=()) for one in written[:3]]
+    write_records(tmp_path, [replace(record(-1), stage="baseline", pick=()), *written, *finals])
+    late = read_records(tmp_path, space=space, builds=False)
+    at_once = read_records(tmp_path, space=space)
+    assert late == at_once
+    assert at_once == late
+    assert [hash(one.evaluation) for one in late] == [hash(one.evaluation) for one in at_once]
+    assert {type(one.evaluation) for one in at_once} == {Evaluation}
+
+
+def test_an_evaluation_whose_network_is_built_late_can_be_changed_and_copied(tmp_path: Path) -> None:
+    space = load_space("mnv2")
+    write_records(tmp_path, [record_of(space, (0,) * len(space.axes), trial=0)])
+    (late,) = read_records(tmp_path, space=space, builds=False)
+    other = replace(late.evaluation, spec=load_spec("mobilenet_v2_0.35_96"), seed=7)
+    assert (other.name, other.spec.name, other.seed) == ("mobilenet_v2_0.35_96", "mobilenet_v2_0.35_96", 7)
+    assert copy.deepcopy(late.evaluation) == late.evaluation
+    assert late.evaluation != other
+    with pytest.raises(FrozenInstanceError):
+        late.evaluation.spec = other.spec  # type: ignore[misc]
+
+
+def test_a_network_is_built_when_it_is_first_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = load_space("mnv2")
+    write_records(tmp_path, [record_of(space, (0,) * len(space.axes), trial=trial) for trial in range(3)])
+    built: list[Pick] = []
+
+    def counted(space: SearchSpace, pick: Pick) -> ModelSpec:
+        built.append(pick)
+        return resolve(space, pick)
+
+    monkeypatch.setattr("mnv2search.results.records.resolve", counted)
+    late = read_records(tmp_path, space=space, builds=False)
+    assert [one.evaluation.name for one in late] == ["mnv2-0000", "mnv2-0001", "mnv2-0002"]
+    assert not built
+    assert late[1].evaluation.spec.name == late[1].evaluation.spec.name == "mnv2-0001"
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("spec", "mnv2search: 1\nname: mnv2-0000\nblocks: [[6, 8, 1, 2]]\n", "its spec is not the network"),
+        ("spec", "nonsense", ""),
+        ("name", "other", "its spec is not the network 'other'"),
+        ("name", "../victim", "name is '../victim'"),
+        ("pick", [99] * 61, "the pick has index 99"),
+        ("latency", {}, "missing required field"),
+    ],
+)
+def test_a_damaged_line_is_named_though_networks_are_built_late(
+    tmp_path: Path, key: str, value: object, what: str
+) -> None:
+    space = load_space("mnv2")
+    first, second = (line_of(record_of(space, (n,) * len(space.axes), trial=n)) for n in range(2))
+    damaged = json.dumps(json.loads(first) | {key: value})
+    (tmp_path / EVALUATIONS).write_text(f"{second}{damaged}\n")
+    with pytest.raises(RecordError, match=rf"evaluations\.jsonl:2: is not a record \(.*{what}"):
+        read_records(tmp_path, space=space, builds=False)
+
+
+def test_a_second_network_of_the_same_name_is_refused_though_networks_are_built_late(tmp_path: Path) -> None:
+    space = load_space("mnv2")
+    write_records(tmp_path, [record_of(space, (n,) * len(space.axes), trial=0) for n in range(2)])
+    with pytest.raises(RecordError, match=r":2: is not a record \(an earlier line has a different network"):
+        read_records(tmp_path, space=space, builds=False)
+
+
+def test_a_pick_whose_layers_do_not_fit_together_is_named_when_it_is_used(tmp_path: Path) -> None:
+    rows = (BlockSpec(channels=8, expansion=1, kernel=7, residual="off"),)
+    space = SearchSpace(
+        template=ModelSpec(name="odd", blocks=rows, resolution=32, padding="valid"),
+        axes=(Axis(at="resolution", options=(32, 8)),),
+    )
+    line = json.loads(line_of(record_of(space, (0,), trial=0)))
+    spec = line["spec"].replace("resolution: 32", "resolution: 8")
+    (tmp_path / EVALUATIONS).write_text(json.dumps(line | {"pick": [1], "spec": spec}) + "\n")
+    with pytest.raises(RecordError, match=r"evaluations\.jsonl:1: is not a record \(.*padding valid leaves nothing"):
+        _ = [one.evaluation.spec for one in read_records(tmp_path, space=space, builds=False)]
+
+
+@pytest.mark.parametrize("torn", [b"x", b"x" * 70_000, b"x" * 200_000], ids=len)
+@pytest.mark.parametrize("whole", [b"", b"{}\n", b"y" * 70_000 + b"\n"], ids=len)
+def test_only_an_incomplete_last_line_is_removed(tmp_path: Path, whole: bytes, torn: bytes) -> None:
+    (tmp_path / EVALUATIONS).write_bytes(whole + torn)
+    RecordWriter(tmp_path / EVALUATIONS)
+    assert (tmp_path / EVALUATIONS).read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, replace
+from functools import lru_cache
 
+from mnv2search.errors import SpecError
 from mnv2search.spec import model_spec as ms
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.rules import name_problem
+from mnv2search.spec.space import Pick, SearchSpace, blocks_of, options_beside_rows, resolve
 from mnv2search.spec.space_rules import Scalar, address_of
 from mnv2search.spec.yaml.fields import FORMAT_VERSION, keys_of, spelled
 
 Options = Mapping[str, tuple[Scalar, ...]]
+
+FIRST_LINE = f"mnv2search: {FORMAT_VERSION}\n"
+UNNAMED = "x"
+NAME_LINE = f"name: {UNNAMED}\n"
 
 # Names that every YAML reader reads as text.
 _PLAIN = re.compile(r"(?!(?:true|false|null|none|yes|no|on|off|y|n)$)[A-Za-z_][A-Za-z0-9_.+/-]*", re.IGNORECASE)
@@ -34,20 +41,62 @@ def dumps(value: ModelSpec | SearchSpace) -> str:
     """
     spec = value.template if isinstance(value, SearchSpace) else value
     options = {axis.at: axis.options for axis in value.axes} if isinstance(value, SearchSpace) else {}
+    above, below = _around(spec, options)
+    rows = (_row(block, number, options) for number, block in enumerate(spec.blocks)) if options else ()
+    return f"{above}{''.join(rows) or _plain_rows(spec.blocks)}{below}"
+
+
+class PickWriter:
+    """Writes the canonical YAML of networks of a space without building them, several times faster than `dumps`."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._texts: dict[Pick, tuple[str, str]] = {}
+
+    def dumps(self, pick: Sequence[int], *, name: str) -> str:
+        """The text of the network of a pick, renamed; whether its layers fit together is not checked.
+
+        Raises:
+            OptionError: the pick does not have exactly one valid index for each axis.
+            SpecError: the options or the name break rules.
+        """
+        if (problem := name_problem(name)) is not None:
+            raise SpecError.from_problems([problem])
+        blocks, beside = blocks_of(self._space, pick), options_beside_rows(self._space, pick)
+        if beside not in self._texts:
+            network = replace(resolve(self._space, pick), name=UNNAMED)
+            above, below = _around(network, {})
+            self._texts[beside] = (above.partition(NAME_LINE)[2], below)
+        above, below = self._texts[beside]
+        return f"{FIRST_LINE}name: {_name_text(name)}\n{above}{_plain_rows(blocks)}{below}"
+
+
+def _around(spec: ModelSpec, options: Options) -> tuple[str, str]:
+    """The text above the rows, and the text below them."""
     entries = _entries(spec, "", options)
     before = {key: entries.pop(key) for key in ("name", "resolution", "width")}
     last = entries.pop("last", spelled(ms.ModelSpec, "last_channels", spec.last_channels))
-    lines = [f"mnv2search: {FORMAT_VERSION}"]
-    lines += [f"{key}: {text}" for key, text in before.items()]
+    lines = [f"{key}: {text}" for key, text in before.items()]
     lines.append(f"stem: {_flow(_entries(spec.stem, 'stem.', options))}")
     lines += [f"{key}: {text}" for key, text in entries.items()]
     if spec.batch_norm != ms.BatchNorm() or any(at.startswith("batch_norm.") for at in options):
         lines.append(f"batch_norm: {_flow(_entries(spec.batch_norm, 'batch_norm.', options))}")
-    lines.append("blocks:")
-    lines += [f"  - {_row(block, number, options)}" for number, block in enumerate(spec.blocks)]
-    lines.append(f"last: {last}")
-    lines.append(f"head: {'none' if spec.head is None else _head(spec.head, options)}")
-    return "\n".join(lines) + "\n"
+    head = "none" if spec.head is None else _head(spec.head, options)
+    above = "".join(f"{line}\n" for line in [*lines, "blocks:"])
+    return f"{FIRST_LINE}{above}", f"last: {last}\nhead: {head}\n"
+
+
+def _plain_rows(blocks: Sequence[ms.BlockSpec]) -> str:
+    return "".join(map(_plain_row, blocks))
+
+
+@lru_cache(maxsize=65_536)
+def _plain_row(block: ms.BlockSpec) -> str:
+    return _row(block, 0, {})
+
+
+def _name_text(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def stage_text(spec: ModelSpec, at: str) -> str:
@@ -95,7 +144,7 @@ def _row(block: ms.BlockSpec, number: int, options: Options) -> str:
             inner[key] = _choices(ms.BlockSpec, name, each[name])
     if inner:
         entries["each"] = _flow(inner)
-    return _flow(entries)
+    return f"  - {_flow(entries)}\n"
 
 
 def _entries(
@@ -112,8 +161,7 @@ def _entries(
         if f"{prefix}{name}" in options:
             entries[key] = _choices(kind, name, options[f"{prefix}{name}"])
         elif name in _ALWAYS.get(kind, {"classes"}) or defaults[name] is MISSING or own != defaults[name]:
-            is_quoted = name == "name" and not _PLAIN.fullmatch(own)
-            entries[key] = json.dumps(own, ensure_ascii=False) if is_quoted else spelled(kind, name, own)
+            entries[key] = _name_text(own) if name == "name" else spelled(kind, name, own)
     return entries
 
 

@@ -39,6 +39,7 @@ _EARLY_BATCH = 4
 _ENUMERABLE = 10_000  # networks of the largest space that is enumerated
 _MOST_FITTED = 256
 _PARENTS = 60
+_DESCRIBED = 512  # networks of an earlier part of a search that are described at once, to bound memory
 _NICHES, _PER_NICHE, _BEST = 30, 20, 300  # candidates whose uncertainty is predicted
 
 Choice = tuple[int, ...]
@@ -157,10 +158,11 @@ class HybridStrategy:
         return self._acquisition_batch(self._reference, batch)
 
     def _identify(self) -> None:
-        if self._unidentified:
-            identity = self._describe(np.array(self._unidentified, dtype=np.int64)).identity
+        for begin in range(0, len(self._unidentified), _DESCRIBED):
+            choices = np.array(self._unidentified[begin : begin + _DESCRIBED], dtype=np.int64)
+            identity = self._describe(choices).identity
             self._identities.update([] if identity is None else identity.tolist())
-            self._unidentified.clear()
+        self._unidentified.clear()
 
     def _initial_design(self, count: int) -> list[Choice]:
         """Choose a design over log cost from candidates that are probably feasible."""
@@ -237,7 +239,8 @@ class HybridStrategy:
         """Whether each candidate, (N,), is unseen under its own choices and equivalent ones."""
         new = np.array([choice not in self._seen for choice in map(tuple, pool.choices.tolist())], dtype=bool)
         if pool.description.identity is not None:
-            new &= ~np.isin(pool.description.identity, np.array(sorted(self._identities), dtype=np.int64))
+            identities = pool.description.identity.tolist()
+            new &= np.array([identity not in self._identities for identity in identities], dtype=bool)
         return new
 
     def _mark_seen(self, pool: Pool, picks: list[int]) -> list[Choice]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType, CategoricalDistribution
@@ -14,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mnv2search.evaluation import Evaluation
 from mnv2search.spec.space import Pick, SearchSpace, canonical
 from mnv2search.study.hybrid.strategy import SpaceExhausted
+from mnv2search.study.sampler import HybridSampler
 from mnv2search.study.storage.study_file import DIRECTIONS, StoredTrial, StudyFile, UnreadableStudyError
 
 # System attribute in which Optuna 5 stores constraint values; trials added without `ask` must set it themselves.
@@ -39,6 +42,13 @@ class _Shared(dict[str, BaseDistribution]):
 
     def __deepcopy__(self, memo: object) -> _Shared:
         return self
+
+
+class _Kept(NamedTuple):
+    """The choices of a sampler, of which some are unused, and its attributes."""
+
+    pick: Sequence[int]
+    system_attrs: dict[str, Any]
 
 
 class Asked(NamedTuple):
@@ -75,10 +85,16 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._axes = space, space.axes
         self._distributions = _Shared(distributions_of(space))
-        self._study = optuna.create_study(directions=list(DIRECTIONS), sampler=sampler)
+        self._memory = optuna.storages.InMemoryStorage()
+        self._study = optuna.create_study(storage=self._memory, directions=list(DIRECTIONS), sampler=sampler)
+        # a sampler that learns from trials does not read them again, so they are not kept in memory
+        self._learner = sampler if isinstance(sampler, HybridSampler) else None
         self._file: StudyFile | None = None
-        trials = [self._trial(pick, evaluation) for pick, evaluation in (known or {}).items()]
-        self._study.add_trials(trials if path is None else self._restore(path, trials, noted))
+        trials = self._trials(known or {}, () if path is None else self._restore(path, known or {}, noted))
+        if self._learner is None:
+            self._study.add_trials(trials)
+        else:
+            self._learner.learn(trials)
 
     def ask(self) -> Asked:
         """The next pick; several may be pending."""
@@ -113,37 +129,55 @@ class Journal:
         trial = self._study.tell(asked.trial, _values(evaluation))
         if not is_repeat:
             self._store(trial)
+        if self._learner is not None:
+            kept = self._memory.get_trial(asked.trial._trial_id)
+            kept.params, kept.distributions, kept.user_attrs = {}, {}, {}
 
     def add(self, pick: Sequence[int], evaluation: Evaluation) -> None:
         """Add a trial that did not come from `ask`."""
         trial = self._trial(pick, evaluation)
-        self._study.add_trial(trial)
+        if self._learner is None:
+            self._study.add_trial(trial)
+        else:
+            self._learner.learn([trial])
         self._store(trial)
 
     def _store(self, trial: FrozenTrial) -> None:
         if self._file is not None:
             self._file.append(trial)
 
-    def _restore(self, path: Path, made: list[FrozenTrial], noted: Callable[[str], None]) -> list[FrozenTrial]:
-        """The trials of the records, completed from the file; adds missing trials to the file, or rebuilds it."""
+    def _restore(self, path: Path, known: Mapping[Pick, Evaluation], noted: Callable[[str], None]) -> Sequence[_Kept]:
+        """What the file has beyond the records; adds missing trials to the file, or rebuilds it."""
         if not path.exists():
-            self._file = StudyFile.create(path, made)
-            return made
+            self._file = StudyFile.create(path, self._trials(known))
+            return ()
+        kept: list[_Kept] = []
         try:
-            self._file, stored = StudyFile.open(path, self._distributions)
-            agrees = len(stored) <= len(made) and all(map(self._agree, stored, made))
+            self._file = StudyFile.open(path, self._distributions)
+            agrees, count = self._file.count <= len(known), self._file.count
+            for stored, made in zip(self._file.trials() if agrees else (), self._trials(known), strict=False):
+                if not (agrees := self._agree(stored, made)):
+                    break
+                system_attrs = stored.system_attrs if self._learner is None else {}
+                kept.append(_Kept(array("L", self._stored_pick(stored)), system_attrs))
             fault = "" if agrees else "does not match the records"
         except UnreadableStudyError as error:
             fault = f"cannot be read ({error})"
         if fault:
             noted(f"{path.name} {fault}: it is rebuilt from the records")
-            self._file = StudyFile.create(path, made)
-            return made
-        for trial in made[len(stored) :]:
+            self._file = StudyFile.create(path, self._trials(known))
+            return ()
+        for trial in islice(self._trials(known), count, None):
             self._store(trial)  # recorded, but killed before it was stored in the study
-        for kept, trial in zip(stored, made, strict=False):  # with the choices and attributes of the sampler
-            trial.params, trial.system_attrs = self._params(self._stored_pick(kept)), kept.system_attrs
-        return made
+        return kept
+
+    def _trials(self, known: Mapping[Pick, Evaluation], kept: Sequence[_Kept] = ()) -> Iterator[FrozenTrial]:
+        """The trials of records, with what a file has beyond them."""
+        for (pick, evaluation), stored in zip_longest(known.items(), kept):
+            trial = self._trial(pick if stored is None else stored.pick, evaluation)
+            if stored is not None and stored.system_attrs:
+                trial.system_attrs = stored.system_attrs
+            yield trial
 
     def _agree(self, stored: StoredTrial, made: FrozenTrial) -> bool:
         if (stored.state, stored.values, stored.user_attrs) != (made.state.name, made.values, made.user_attrs):
@@ -195,5 +229,5 @@ def _attributes(evaluation: Evaluation) -> dict[str, object]:
         "violation": [evaluation.violation],
         "accuracy_known": evaluation.accuracy is not None or evaluation.is_stopped,
         "is_stopped": evaluation.is_stopped,
-        "name": evaluation.spec.name,
+        "name": evaluation.name,
     }

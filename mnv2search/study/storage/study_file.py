@@ -6,17 +6,20 @@ import contextlib
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL
+from sqlalchemy import URL, insert
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from mnv2search.atomic import replacing
 from mnv2search.errors import WriteError
@@ -43,12 +46,14 @@ class StoredTrial(NamedTuple):
 
 
 class StudyFile:
-    """A study file that trials are appended to, each in one transaction.
+    """A study file that trials are appended to, each in one transaction and with one statement for each table.
 
-    Appending through an `optuna.Study` would keep a copy of every trial in memory.
+    Appending through an `optuna.Study` would keep a copy of every trial in memory, and appending through an
+    `RDBStorage` takes two statements for each parameter. Only one process may append to a file.
     """
 
-    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+    def __init__(self, path: Path, *, count: int, is_new: bool = False) -> None:
+        self._path, self._count = path, count
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._storage = RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
@@ -59,24 +64,38 @@ class StudyFile:
             self._study_id = self._storage.get_study_id_from_name(STUDY)
 
     @classmethod
-    def open(cls, path: Path, distributions: Mapping[str, BaseDistribution]) -> tuple[StudyFile, list[StoredTrial]]:
-        """Open a file and read its trials; 3,000 trials take about a second, compared with a minute in Optuna.
+    def open(cls, path: Path, distributions: Mapping[str, BaseDistribution]) -> StudyFile:
+        """Open a file.
 
         Raises:
             UnreadableStudyError: the file is missing, cannot be read, or has other distributions.
         """
         if not path.is_file():
             raise UnreadableStudyError("it is missing")
-        try:
-            with contextlib.closing(sqlite3.connect(path)) as database:
-                (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
-                if state != "ok":
-                    raise UnreadableStudyError(state)
-                return cls(path), _trials(database, distributions)
-        except UnreadableStudyError:
-            raise
-        except Exception as error:
-            raise UnreadableStudyError(_cause(error)) from error
+        with _reading(path) as database:
+            (state,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+            if state != "ok":
+                raise UnreadableStudyError(state)
+            stored = set(database.execute("SELECT DISTINCT param_name, distribution_json FROM trial_params"))
+            if not stored <= {(name, distribution_to_json(one)) for name, one in distributions.items()}:
+                raise UnreadableStudyError("it belongs to another space")
+            (count,) = database.execute("SELECT COUNT(*) FROM trials").fetchone()
+            return cls(path, count=count)
+
+    @property
+    def count(self) -> int:
+        """The number of trials in the file."""
+        return self._count
+
+    def trials(self) -> Iterator[StoredTrial]:
+        """Yield the trials in order, without creating Optuna's objects for each.
+
+        Raises:
+            UnreadableStudyError: the file cannot be read.
+        """
+        with _reading(self._path) as database:
+            for trial_id, state in database.execute("SELECT trial_id, state FROM trials ORDER BY number, trial_id"):
+                yield _stored_trial(database, trial_id, state)
 
     @classmethod
     def create(cls, path: Path, trials: Iterable[FrozenTrial]) -> StudyFile:
@@ -89,12 +108,13 @@ class StudyFile:
             # the journal of the replaced file, which SQLite would apply to the new one
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
             with replacing(path) as temporary:
-                file = cls(temporary, is_new=True)
-                for trial in trials:
-                    file.append(trial)
+                file = cls(temporary, count=0, is_new=True)
+                with Session(file._storage.engine) as session, session.begin():
+                    for trial in trials:
+                        file._add(session, trial)
                 file._storage.remove_session()
                 file._storage.engine.dispose()
-            return cls(path)
+            return cls(path, count=file._count)
         except (OSError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise _write_error(error) from error
 
@@ -105,28 +125,80 @@ class StudyFile:
             WriteError: the trial cannot be written.
         """
         try:
-            self._storage.create_new_trial(self._study_id, template_trial=trial)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            with Session(self._storage.engine) as session, session.begin():
+                self._add(session, trial)
+        except SQLAlchemyError as error:
             raise _write_error(error) from error
 
+    def _add(self, session: Session, trial: FrozenTrial) -> None:
+        row = models.TrialModel(
+            study_id=self._study_id,
+            number=self._count,
+            state=trial.state,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+        )
+        session.add(row)
+        session.flush()
+        for model, values in _rows(trial).items():
+            if values:
+                session.execute(insert(model), [{"trial_id": row.trial_id} | value for value in values])
+        self._count += 1
 
-def _trials(database: sqlite3.Connection, distributions: Mapping[str, BaseDistribution]) -> list[StoredTrial]:
-    """The trials in order, without creating Optuna's objects for each."""
-    found = {
-        trial_id: StoredTrial(state=state, values=[], indices={}, user_attrs={}, system_attrs={})
-        for trial_id, state in database.execute("SELECT trial_id, state FROM trials ORDER BY number")
+
+def _rows(trial: FrozenTrial) -> dict[type[models.BaseModel], list[dict[str, object]]]:
+    """The rows of a trial in the tables of Optuna's storage, without the trial's number in the file."""
+    stored = [models.TrialValueModel.value_to_stored_repr(value) for value in trial.values or ()]
+    return {
+        models.TrialValueModel: [
+            {"objective": objective, "value": value, "value_type": kind}
+            for objective, (value, kind) in enumerate(stored)
+        ],
+        models.TrialParamModel: [
+            {
+                "param_name": name,
+                "param_value": trial.distributions[name].to_internal_repr(value),
+                "distribution_json": _json_of(trial.distributions[name]),
+            }
+            for name, value in trial.params.items()
+        ],
+        models.TrialUserAttributeModel: _attributes(trial.user_attrs),
+        models.TrialSystemAttributeModel: _attributes(trial.system_attrs),
     }
-    for trial_id, value in database.execute("SELECT trial_id, value FROM trial_values ORDER BY objective"):
-        found[trial_id].values.append(value)
-    for trial_id, name, index in database.execute("SELECT trial_id, param_name, param_value FROM trial_params"):
-        found[trial_id].indices[name] = int(index)
-    for kind in ("user", "system"):
-        for trial_id, key, text in database.execute(f"SELECT trial_id, key, value_json FROM trial_{kind}_attributes"):
-            getattr(found[trial_id], f"{kind}_attrs")[key] = json.loads(text)
-    stored = set(database.execute("SELECT DISTINCT param_name, distribution_json FROM trial_params"))
-    if not stored <= {(name, distribution_to_json(one)) for name, one in distributions.items()}:
-        raise UnreadableStudyError("it belongs to another space")
-    return list(found.values())
+
+
+def _attributes(values: Mapping[str, object]) -> list[dict[str, object]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+
+
+@lru_cache(maxsize=4096)
+def _json_of(distribution: BaseDistribution) -> str:
+    return distribution_to_json(distribution)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a file; every error while it is read is an `UnreadableStudyError`."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            yield database
+    except (UnreadableStudyError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise UnreadableStudyError(_cause(error)) from error
+
+
+def _stored_trial(database: sqlite3.Connection, trial_id: int, state: str) -> StoredTrial:
+    def rows(columns: str, table: str) -> sqlite3.Cursor:
+        return database.execute(f"SELECT {columns} FROM {table} WHERE trial_id = ?", (trial_id,))
+
+    return StoredTrial(
+        state=state,
+        values=[value for _, value in sorted(rows("objective, value", "trial_values"))],
+        indices={name: int(index) for name, index in rows("param_name, param_value", "trial_params")},
+        user_attrs={key: json.loads(text) for key, text in rows("key, value_json", "trial_user_attributes")},
+        system_attrs={key: json.loads(text) for key, text in rows("key, value_json", "trial_system_attributes")},
+    )
 
 
 def _write_error(error: Exception) -> WriteError:

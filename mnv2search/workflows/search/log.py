@@ -40,7 +40,7 @@ def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
     elif manifest.status == "running":
         manifest = replace(manifest, status="interrupted")
     space = space_of_run(folder, manifest)
-    items = [evaluated_of(record) for record in read_records(folder, space=space)]
+    items = [evaluated_of(record) for record in read_records(folder, space=space, builds=False)]
     return manifest, result_of(items, grid=baseline_grid(space), elapsed_s=manifest.elapsed_s)
 
 
@@ -48,7 +48,7 @@ def recorded(folder: Path, space: SearchSpace) -> tuple[Evaluated, ...]:
     """The evaluations of a run so far; empty if it has not begun."""
     if not (folder / EVALUATIONS).exists():
         return ()
-    return tuple(evaluated_of(record) for record in read_records(folder, space=space))
+    return tuple(evaluated_of(record) for record in read_records(folder, space=space, builds=False))
 
 
 def space_of_run(folder: Path | str, manifest: Manifest) -> SearchSpace:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
@@ -24,7 +25,6 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_space
 from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.deadline import Deadline
-from mnv2search.study.engine import Search
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
@@ -37,6 +37,9 @@ from mnv2search.workflows.search.request import AUTO, Request, resume_request, s
 from mnv2search.workflows.search.shipping import check_finetuning, set_aside, train_best
 from mnv2search.workflows.search.time_shares import TimeDivision, TimeShares
 from mnv2search.workflows.search.trust import remember
+
+if TYPE_CHECKING:
+    from mnv2search.study.engine import Search
 
 __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 
@@ -165,6 +168,8 @@ def _searched(
         result = result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
         found = finetuned_of_run(folder, result)
         return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=found)
+    from mnv2search.study.engine import Search  # late: a finished run does not pay for Optuna
+
     charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
 
     def evaluated(item: Evaluated) -> None:

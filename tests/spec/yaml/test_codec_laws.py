@@ -1,5 +1,6 @@
 """Reading and writing undo each other, and broken text always fails with a place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from mnv2search.errors import SpecError
 from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import SearchSpace
-from mnv2search.spec.yaml.codec import dumps, load, loads
-from mnv2search.testing.strategies import edits, search_spaces, specs
+from mnv2search.spec.space import SearchSpace, resolve
+from mnv2search.spec.yaml.codec import dumps, load, load_space, loads
+from mnv2search.spec.yaml.write import PickWriter
+from mnv2search.testing.strategies import edits, names, picks, search_spaces, specs
 
 SHIPPED = sorted(search_spaces_dir().rglob("*.yaml"))
 relaxed = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
@@ -32,6 +34,22 @@ def test_a_spec_survives_writing_and_reading(spec: ModelSpec) -> None:
 @given(search_spaces())
 def test_a_space_survives_writing_and_reading(space: SearchSpace) -> None:
     assert loads(dumps(space)) == space
+
+
+@relaxed
+@given(st.data(), names())
+def test_a_pick_is_written_like_the_network_that_it_describes(data: st.DataObject, name: str) -> None:
+    space = data.draw(search_spaces())
+    drawn, writer = data.draw(st.lists(picks(space), min_size=1, max_size=4)), PickWriter(space)
+    expected = [dumps(replace(resolve(space, pick), name=name)) for pick in drawn]
+    assert [writer.dumps(pick, name=name) for pick in drawn] == expected
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a\nb", ".x"])
+def test_a_pick_is_not_written_under_a_name_that_is_none(name: str) -> None:
+    space = load_space("mnv2")
+    with pytest.raises(SpecError, match="name is"):
+        PickWriter(space).dumps((0,) * len(space.axes), name=name)
 
 
 @relaxed
