@@ -745,7 +745,7 @@ def test_an_interrupted_supernet_is_gone_on_with(
     ],
 )
 def test_mistakes_with_images_are_told(run: Callable[..., Any], words: list[str], said: str) -> None:
-    result = run("run", "--latency-ms", "5", "--space", "tiny32", "--device", "simulated", "--time", "5s", *words)
+    result = run("run", "--latency-ms", "5", "--space", "tiny32", "--device", "simulated", "--time", "30s", *words)
     assert result.code == 2
     assert said in result.err
 

@@ -112,7 +112,8 @@ def stage_text(spec: ModelSpec, at: str) -> str:
         return spelled(ms.ModelSpec, "last_channels", spec.last_channels)
     if at == "head":
         return "none" if spec.head is None else _head(spec.head, {})
-    return _row(spec.blocks[int(at.removeprefix("blocks[").removesuffix("]"))], 0, {})
+    row = _plain_row(spec.blocks[int(at.removeprefix("blocks[").removesuffix("]"))])
+    return row.removeprefix("  - ").rstrip("\n")
 
 
 def _head(head: ms.Head, options: Options) -> str:
