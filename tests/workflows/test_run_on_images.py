@@ -176,7 +176,7 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outco
             pictures,
             evaluator=f"supernet:data={pictures},epochs=2,fidelity=0.5",
             budget=Budget(latency_ms=0.75),  # within which some network of the MobileNetV2 grid is
-            settings=Settings(trials=14, time_s=10.0),
+            settings=Settings(trials=14, time_s=6.0),
             finetunes=True,
         )
         return ran(request, tick_s=0.003)
