@@ -159,15 +159,14 @@ def _searched(
 ) -> Outcome:
     previous, whole_s = recorded(folder, space), request.settings.time_s
     division = TimeDivision(request.settings, evaluator, clock)
-    remaining = _remaining(folder, request, division, manifest, previous)
-    left = remaining()
+    left = (remaining := _remaining(folder, request, division, manifest, previous))()
     if goes_beyond := left is not None and manifest.status in ENDED:
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
-        result = result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
-        found = finetuned_of_run(folder, result)
-        return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=found)
+        return _finished_before(
+            folder, manifest, result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
+        )
     from mnv2search.study.engine import Search  # late: a finished run does not pay for Optuna
 
     charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
@@ -208,6 +207,11 @@ def _searched(
         notes = _saved(search)
     outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _finished_before(folder: Path, manifest: Manifest, result: SearchResult) -> Outcome:
+    found = finetuned_of_run(folder, result)
+    return Outcome(folder=folder, manifest=manifest, result=result, already_finished=True, finetuned=found)
 
 
 def _remaining(
