@@ -159,7 +159,8 @@ def _searched(
 ) -> Outcome:
     previous, whole_s = recorded(folder, space), request.settings.time_s
     division = TimeDivision(request.settings, evaluator, clock)
-    left = (remaining := _remaining(folder, request, division, manifest, previous))()
+    remaining = _remaining(folder, request, division, manifest, previous)
+    left = remaining()
     if goes_beyond := left is not None and manifest.status in ENDED:
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
@@ -198,6 +199,13 @@ def _searched(
     )
     if request.finetunes and goes_beyond:
         set_aside(folder)
+    result, notes = _result(search, log)
+    outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
+    return replace(outcome, notes=(*notes, *outcome.notes))
+
+
+def _result(search: Search, log: RunLog) -> tuple[SearchResult, tuple[str, ...]]:
+    """The result of a search, and notes; an interruption is written to the log."""
     try:
         result = search.run()
     except KeyboardInterrupt:
@@ -205,8 +213,7 @@ def _searched(
         raise
     finally:
         notes = _saved(search)
-    outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
-    return replace(outcome, notes=(*notes, *outcome.notes))
+    return result, notes
 
 
 def _finished_before(folder: Path, manifest: Manifest, result: SearchResult) -> Outcome:
