@@ -28,8 +28,8 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.types import DeviceInfo
 from mnv2search.results.finetuning import training_folder
-from mnv2search.spec.bundled import bundled_files
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec
+from mnv2search.spec.package_files import bundled_files
 from mnv2search.spec.space import Axis, SearchSpace
 from mnv2search.spec.yaml.codec import loads
 from mnv2search.study.types import Settings

@@ -190,11 +190,6 @@ class Evaluator(ABC):
         del space
         return None
 
-    def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-        """Picks whose networks keep most of the initial weights and that `fits` accepts; empty for random weights."""
-        del space, fits
-        return ()
-
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """A network to train further, with the best weights there are for it.
 

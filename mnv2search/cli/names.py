@@ -31,7 +31,7 @@ def device_names(context: click.Context) -> tuple[str, ...]:
 
 def space_names(context: click.Context) -> tuple[str, ...]:
     """The search spaces that ship."""
-    from mnv2search.spec.bundled import bundled_files  # late: --help must not pay for it
+    from mnv2search.spec.package_files import bundled_files  # late: --help must not pay for it
 
     del context
     return tuple(bundled_files())
@@ -39,7 +39,7 @@ def space_names(context: click.Context) -> tuple[str, ...]:
 
 def spec_names(context: click.Context) -> tuple[str, ...]:
     """The published networks and the search spaces that ship."""
-    from mnv2search.spec.bundled import published_names  # late: --help must not pay for it
+    from mnv2search.spec.package_files import published_names  # late: --help must not pay for it
 
     return (*published_names(), *space_names(context))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
 from mnv2search.data.pixels import UNREADABLE_SHARE
 from mnv2search.report.rows import Column, Rows, counted
 from mnv2search.results.data import DataDescription, Quantiles
+from mnv2search.untrusted import escaped
 
 if TYPE_CHECKING:
     from mnv2search.tasks.anchor_fit import FittedAnchors
@@ -59,16 +58,18 @@ def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], s
         yield Column("sides 5 %, median, 95 %", "% of the image's"), lambda label: _sides(found.sides[label]), ""
 
 
-def files_csv(dataset: Dataset) -> str:
-    """The text of a CSV table with the path, the split and, for classification, the class of every image."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "split", "class"])
+def files_rows(dataset: Dataset) -> Rows:
+    """The path, the split and, for classification, the class of every image."""
     is_classified = dataset.task == "classification"
-    for split in SPLITS:
-        for example in dataset.part(split):
-            writer.writerow([example.path, split, dataset.classes[example.label] if is_classified else ""])
-    return text.getvalue()
+    return Rows(
+        title=f"images in {dataset.root}",
+        columns=tuple(Column(title, align="left") for title in ("path", "split", "class")),
+        rows=tuple(
+            (escaped(str(example.path)), split, dataset.classes[example.label] if is_classified else "")
+            for split in SPLITS
+            for example in dataset.part(split)
+        ),
+    )
 
 
 def data_lines(found: DataDescription) -> Iterator[str]:

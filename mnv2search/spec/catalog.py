@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from mnv2search.errors import UnknownNameError
-from mnv2search.spec.bundled import published_names, published_rows, search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.package_files import published_names, published_rows, search_spaces_dir
 from mnv2search.spec.size import Resolution, resolution_of
 from mnv2search.spec.yaml.read import loads
 

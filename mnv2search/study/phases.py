@@ -160,8 +160,12 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
 
 
 def _similar(state: SearchState, *, share: float = 1.0) -> tuple[Pick, ...]:
-    """Picks that keep most of the initial weights within a share of the latency budget."""
-    return state.evaluator.similar(state.space, fits=partial(state.candidates.fits, share=share))
+    """Picks that keep most of the given weights within a share of the latency budget; none without given weights."""
+    if state.given_network is None:
+        return ()
+    from mnv2search.supernet.nearest_subnet import fitting_subnets  # late: it loads torch
+
+    return fitting_subnets(state.space, state.given_network, fits=partial(state.candidates.fits, share=share))
 
 
 def open_journal(state: SearchState) -> Journal:

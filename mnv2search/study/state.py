@@ -37,7 +37,8 @@ class SearchState:
         next_trial: number of the next network of the space, above all known numbers even if records were lost.
         networks: evaluations of networks of the space.
         grid: networks of the MobileNetV2 grid.
-        given: the network of given weights at the resolutions of the space.
+        given_network: the network of given weights; None if the initial weights are random.
+        given: this network at the resolutions of the space and at smaller ones.
         baseline: evaluations of `grid` and `given`.
         measured: number of networks that were measured.
         best: the most accurate network within the budget and, with shared weights, within the region of interest.
@@ -72,8 +73,8 @@ class SearchState:
         self.space, self.budget, self.settings = space, budget, settings
         self.listener, self.storage = listener or Listener(), storage or Storage()
         self.evaluator = as_evaluator(evaluator)
-        given = self.evaluator.given(space)
-        self.given = () if given is None else given_shapes(space, given)
+        self.given_network = self.evaluator.given(space)
+        self.given = () if self.given_network is None else given_shapes(space, self.given_network)
         self.grid = baseline_grid(space)
         self.deadline, self._limit = Deadline(settings.time_s, clock=clock, spent_s=spent_s), limit
         self.plan = plan_of(self.evaluator, self.deadline, noted=self.listener.noted, share=settings.share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from mnv2search.cost import cost_of
 from mnv2search.model.elastic import smallest_and_largest
@@ -49,11 +50,9 @@ def _without_blocks(space: SearchSpace, pick: Pick, fits: Callable[[Pick], bool]
 
     while not fits(pick):
         fewer = [
-            _with(pick, index, option)
+            _with(pick, index, axis.options.index(lower))
             for index, axis in enumerate(space.axes)
-            if axis.at.endswith(REPEATS)
-            for option in range(len(axis.options))
-            if axis.options[option] == _next_lower(axis, pick[index])
+            if axis.at.endswith(REPEATS) and (lower := _next_lower(axis, pick[index])) is not None
         ]
         if not fewer:
             return None
@@ -61,13 +60,13 @@ def _without_blocks(space: SearchSpace, pick: Pick, fits: Callable[[Pick], bool]
     return pick
 
 
-def _next_lower(axis: Axis, option: int) -> object:
-    """The largest value of a numeric axis below that of an option; None if there is none."""
-    values, own = axis.options, axis.options[option]
-    lower = [value for value in values if isinstance(value, int) and isinstance(own, int) and value < own]
-    return max(lower, default=None)
+def _next_lower(axis: Axis, option: int) -> int | None:
+    """The largest number of repeats below that of an option; None if there is none."""
+    numbers = [value for value in axis.options if isinstance(value, int)]
+    return max((value for value in numbers if value < numbers[option]), default=None)
 
 
+@lru_cache(maxsize=8)
 def most_alike(space: SearchSpace, old: ModelSpec) -> tuple[Pick, float]:
     """The pick with the largest `likeness` to another network, and this likeness; resolutions are ignored."""
     other, axes = plan(old), space.axes

@@ -164,13 +164,13 @@ def _grouped(one: Plan, other: Plan) -> Iterator[_Pairs]:
 
 
 def _part(laid_out: Plan, blocks: Sequence[Block]) -> Part:
-    spec, first, last = laid_out.spec, blocks[0], blocks[-1]
-    start = 1 + sum(row.repeats for row in spec.blocks[: first.row]) + first.number  # the stem is unit 0
-    costs = [unit_cost(unit) for unit in laid_out.units[start : start + len(blocks)]]
+    first, last = blocks[0], blocks[-1]
     at = f"blocks[{first.row}]"
+    start = laid_out.at.index(at) + first.number
+    costs = [unit_cost(unit) for unit in laid_out.units[start : start + len(blocks)]]
     return Part(
         at=at,
-        text=stage_text(spec, at),
+        text=stage_text(laid_out.spec, at),
         params=sum(cost.params for cost in costs),
         madds=sum(cost.madds for cost in costs),
         first=first.number + 1,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mnv2search.data.dataset import SPLITS, Dataset, Example, Split, SplitFiles
 from mnv2search.data.splits import assemble
-from mnv2search.report.data import files_csv
+from mnv2search.report.data import files_rows
+from mnv2search.report.table_text import csv_text
 
 COUNTS = st.lists(st.integers(3, 40), min_size=2, max_size=4)
 
@@ -57,7 +58,7 @@ def test_a_validation_split_alone_is_tested_on(task: str) -> None:
 
 def test_every_image_is_listed_once_with_its_split_and_class() -> None:
     dataset = assemble(Path("set"), "classification", {"train": images([7, 9])}, seed=3)
-    rows = list(csv.DictReader(files_csv(dataset).splitlines()))
+    rows = list(csv.DictReader(csv_text(files_rows(dataset)).splitlines()))
     expected = [
         {"path": str(example.path), "split": split, "class": f"class {example.label}"}
         for split in SPLITS

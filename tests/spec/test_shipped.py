@@ -8,8 +8,8 @@ import pytest
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import UnknownNameError
-from mnv2search.spec.bundled import bundled_files, published_names, search_spaces_dir
 from mnv2search.spec.catalog import CatalogEntry, catalog, entry
+from mnv2search.spec.package_files import bundled_files, published_names, search_spaces_dir
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import pick_of, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space

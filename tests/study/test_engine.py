@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 from searches import run_search
@@ -18,7 +17,7 @@ from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.types import Runner
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick
+from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.engine import Search
 from mnv2search.study.latency_model import FEW
@@ -389,25 +388,44 @@ def test_the_limit_of_the_time_is_chosen_by_the_slowest_network_of_the_grid_that
     assert result.trials < 30
 
 
-@pytest.mark.parametrize("method", ["training", "shared weights"])
-def test_networks_that_keep_the_given_weights_are_evaluated_first(method: Method) -> None:
-    kept: list[Pick] = []
+class Given(Evaluator):
+    """An evaluator whose initial weights are those of a network of the space that exceeds the budget."""
 
-    class Given(Evaluator):
-        info = Counting.info
+    info = Counting.info
 
-        def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-            picks = sorted({canonical(space, random_pick(space, Random(seed))) for seed in range(40)})
-            kept.extend(pick for pick in picks if fits(pick) and pick not in kept)
-            return tuple(kept[:1])
+    def given(self, space: SearchSpace) -> ModelSpec:
+        return resolve(space, [len(axis.options) - 1 for axis in space.axes])
 
-        def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
-            return Counting().evaluate(spec, seed=seed, report=report)
+    def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
+        return Counting().evaluate(spec, seed=seed, report=report)
 
-    Given.method = method
+
+class GivenShared(Given):
+    method: Method = "shared weights"
+
+
+def begun(evaluator: Evaluator) -> list[Pick]:
+    """The picks of the initial design, in the order of their evaluation."""
     heard = Heard()
-    assert judged_by(Given(), trials=20, heard=heard).trials == 20
-    begun = [item.pick for item in heard.items if item.stage == "calibration"]
-    assert kept[0] in begun
-    if method == "training":
-        assert begun[0] == kept[0]
+    assert judged_by(evaluator, trials=20, heard=heard).trials == 20
+    return [item.pick for item in heard.items if item.stage == "calibration"]
+
+
+def alike(picks: Sequence[Pick]) -> list[bool]:
+    """Whether each network differs from the given one in its resolution and its numbers of blocks only."""
+    given = Given().given(small())
+    own = [replace(block, repeats=1) for block in given.blocks]
+    specs = [resolve(small(), pick) for pick in picks]
+    return [spec.width == given.width and [replace(b, repeats=1) for b in spec.blocks] == own for spec in specs]
+
+
+def test_networks_that_keep_the_given_weights_are_trained_first() -> None:
+    found = alike(begun(Given()))
+    assert found[0]
+    assert found == sorted(found, reverse=True)
+    assert not found[-1]
+
+
+def test_networks_that_keep_the_given_weights_are_in_the_design_of_shared_weights() -> None:
+    assert any(alike(begun(GivenShared())))
+    assert not all(alike(begun(GivenShared())))

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.bundled import bundled_files, published_names
+from mnv2search.spec.package_files import bundled_files, published_names
 from mnv2search.spec.rules import MAX_NAME_BYTES, MAX_SPACE_NAME_BYTES, name_problem
 from mnv2search.spec.yaml.codec import load_space, loads
 from mnv2search.study.storage.journal import Journal

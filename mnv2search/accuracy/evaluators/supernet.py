@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import islice
@@ -29,10 +28,9 @@ from mnv2search.model.weights.network_file import Learned
 from mnv2search.recipe import load_recipe
 from mnv2search.spec.classes import space_with_classes, with_classes
 from mnv2search.spec.model_spec import ModelSpec, square_side
-from mnv2search.spec.space import Pick, SearchSpace, pick_of
+from mnv2search.spec.space import SearchSpace, pick_of
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit
-from mnv2search.supernet.nearest_subnet import fitting_subnets
 from mnv2search.supernet.proxy_scale import Fidelity
 from mnv2search.supernet.train import PASSES, recalibrate
 from mnv2search.tasks.classification import Classification, classify
@@ -159,11 +157,6 @@ class SupernetEvaluator(Evaluator):
             return load_spec(options.weights_spec)
         source = given_network(options, space)
         return None if source is None else source.spec
-
-    def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-        """For every resolution, the pick most similar to the network of the initial weights that fits."""
-        given = self.given(space)
-        return () if given is None else fitting_subnets(space, given, fits=fits)
 
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """The network with its part of the shared weights or, if it is outside the space, of the given weights."""

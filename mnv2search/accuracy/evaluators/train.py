@@ -19,10 +19,9 @@ from mnv2search.model.build import MobileNet, build
 from mnv2search.model.weights.network_file import read_network
 from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.space import Pick, SearchSpace
+from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps, load_spec
 from mnv2search.supernet.inheritance import corresponds, inherit, network_of
-from mnv2search.supernet.nearest_subnet import fitting_subnets
 from mnv2search.tasks.task import AnyTask, Data, named_task
 from mnv2search.training.checkpoint import write_whole
 from mnv2search.training.distributed import own_device
@@ -117,10 +116,6 @@ class TrainEvaluator(Evaluator):
         """The network that the initial weights belong to; None if they are random."""
         del space
         return None if self._first is None else self._first.spec
-
-    def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-        """For every resolution, the pick most similar to the network of the initial weights that fits."""
-        return () if self._first is None else fitting_subnets(space, self._first.spec, fits=fits)
 
     def begin(self, spec: ModelSpec, *, seed: int) -> MobileNet:
         """The network with its trained weights or, if it was not trained, its initial ones."""

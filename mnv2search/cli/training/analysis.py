@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write a CSV table with the path, split and class of every image to FILE.",
 )
+@options.force
 @options.output
 def data_command(
     source: Path,
@@ -45,6 +46,7 @@ def data_command(
     void: int,
     anchors: bool,
     files: Path | None,
+    force: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -69,15 +71,19 @@ def data_command(
       mnv2search data photos/
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.data import data_json, data_lines, data_rows, files_csv
+    from mnv2search.report.data import data_json, data_lines, data_rows, files_rows
+    from mnv2search.report.table_text import csv_text
+    from mnv2search.workflows.options import check_output
     from mnv2search.workflows.training.describe_data import describe_data
 
+    if files is not None:
+        check_output(files, force=force)
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
         found = describe_data(source, task, seed=seed, void=void, anchors=anchors, on_progress=advance)
     if files is not None:
         from mnv2search.atomic import write_text
 
-        write_text(files, files_csv(found.dataset))
+        write_text(files, f"{csv_text(files_rows(found.dataset))}\n")
     emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
 
 

@@ -52,7 +52,7 @@ def effect_rows(found: SpecDiff) -> Rows:
         rows.append(("predicted latency, ms", *texts))
     return Rows(
         title="effect",
-        columns=(Column("of", align="left"), Column("A"), Column("B"), Column("B - A"), Column("B / A")),
+        columns=(Column("quantity", align="left"), Column("A"), Column("B"), Column("B - A"), Column("B / A")),
         rows=tuple(rows),
         notes=tuple(_latency_notes(found)),
     )

@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 
 from mnv2search.errors import Diagnostic, Mnv2SearchError, OptionError, SpecError, UnknownNameError, nearest
 from mnv2search.spec import catalog
-from mnv2search.spec.bundled import bundled_files, published_names
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.package_files import bundled_files, published_names
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.space_rules import unpicked
 from mnv2search.spec.yaml.read import loads

@@ -12,8 +12,8 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from mnv2search.spec import model_spec as ms
-from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.heads.registry import SHIPPED
+from mnv2search.spec.package_files import search_spaces_dir
 from mnv2search.spec.rows import MAX_UNITS
 from mnv2search.spec.rules import MAX_LISTED, MAX_NAME_BYTES, Entries, Rule, rules_of
 from mnv2search.spec.space_rules import MAX_OPTIONS

@@ -108,13 +108,13 @@ class StudyFile:
             # the journal of the replaced file, which SQLite would apply to the new one
             path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
             with replacing(path) as temporary:
-                file = cls(temporary, count=0, is_new=True)
+                file, count = cls(temporary, count=0, is_new=True), 0
                 with Session(file._storage.engine) as session, session.begin():
-                    for trial in trials:
-                        file._add(session, trial)
+                    for count, trial in enumerate(trials, start=1):
+                        file._add(session, trial, number=count - 1)
                 file._storage.remove_session()
                 file._storage.engine.dispose()
-            return cls(path, count=file._count)
+            return cls(path, count=count)
         except (OSError, optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise _write_error(error) from error
 
@@ -126,14 +126,15 @@ class StudyFile:
         """
         try:
             with Session(self._storage.engine) as session, session.begin():
-                self._add(session, trial)
+                self._add(session, trial, number=self._count)
         except SQLAlchemyError as error:
             raise _write_error(error) from error
+        self._count += 1
 
-    def _add(self, session: Session, trial: FrozenTrial) -> None:
+    def _add(self, session: Session, trial: FrozenTrial, *, number: int) -> None:
         row = models.TrialModel(
             study_id=self._study_id,
-            number=self._count,
+            number=number,
             state=trial.state,
             datetime_start=trial.datetime_start,
             datetime_complete=trial.datetime_complete,
@@ -143,7 +144,6 @@ class StudyFile:
         for model, values in _rows(trial).items():
             if values:
                 session.execute(insert(model), [{"trial_id": row.trial_id} | value for value in values])
-        self._count += 1
 
 
 def _rows(trial: FrozenTrial) -> dict[type[models.BaseModel], list[dict[str, object]]]:

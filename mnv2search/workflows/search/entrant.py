@@ -16,7 +16,6 @@ class Entrant:
         known: metrics of its best weights so far; None if it has none.
         is_kept: whether its best weights are those of the search.
         seen: number of images for which its initial weights were trained in the search.
-        trained: number of images of its trainings.
         images_per_s: speed of its last training, without evaluations; 0 before the first.
         after: metrics after each of its trainings; None before the first.
     """
@@ -25,7 +24,6 @@ class Entrant:
     known: Metrics | None = None
     is_kept: bool = False
     seen: float = 0.0
-    trained: int = 0
     images_per_s: float = 0.0
     steps: int = 0
     after: list[Metrics] | None = None
@@ -41,12 +39,14 @@ class Entrant:
         assert self.known is not None
         return self.known
 
-    def expected(self, left_s: float, *, most: float, exponent: float, by_loss: bool) -> tuple[bool, float]:
+    def expected(
+        self, left_s: float, *, batch: int, most: float, exponent: float, by_loss: bool
+    ) -> tuple[bool, float]:
         """The `merit` after `left_s` seconds more: errors decrease as a power of the number of images seen.
 
         After `most` images, they are not expected to decrease further.
         """
-        seen = self.seen + self.trained
+        seen = self.seen + self.steps * batch
         growth = max(1.0, min(most, seen + left_s * self.images_per_s) / seen) if seen else 1.0
         is_main, value = merit(self.best, by_loss=by_loss)
         highest = 0.0 if by_loss or not is_main else 1.0  # merits are a negative loss, or a ratio

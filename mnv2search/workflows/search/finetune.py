@@ -233,8 +233,8 @@ class _Rounds:
         most = LEARNING_EPOCHS * self.request.epoch_images
 
         def expected(evaluation: Evaluation) -> tuple[bool, float]:
-            entrant = self.all[evaluation.spec.name]
-            return entrant.expected(left_s, most=most, exponent=exponent, by_loss=not is_last)
+            entrant, batch = self.all[evaluation.spec.name], self.batch
+            return entrant.expected(left_s, batch=batch, most=most, exponent=exponent, by_loss=not is_last)
 
         return sorted(networks, key=expected, reverse=True)
 
@@ -305,7 +305,6 @@ class _Rounds:
         if job.steps is not None and done.steps < job.steps:
             self.notes.append(f"{spec.name}: ended after {done.steps} of {job.steps} steps, as the time was over")
         entrant.steps += done.steps
-        entrant.trained += done.steps * self.batch
         entrant.images_per_s = done.images_per_s
         if entrant.known is None or merit(done.best) >= merit(entrant.known):
             entrant.known, entrant.is_kept = done.best, False

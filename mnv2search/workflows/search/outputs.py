@@ -38,12 +38,10 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: 
         write_spec(front_path(folder, evaluation), evaluation)
     for stale in set((folder / "front").glob("*.yaml")) - kept:
         stale.unlink()
-    if not ships:
-        pass
-    elif result.ship is None:
-        (folder / "ship.yaml").unlink(missing_ok=True)
-    else:
+    if ships and result.ship is not None:
         write_spec(folder / "ship.yaml", result.ship)
+    elif ships:
+        (folder / "ship.yaml").unlink(missing_ok=True)
     write_text(folder / "front.csv", front_csv(result.front, ship=result.ship))
     write_bytes(folder / "front.png", _drawn(folder, result, budget))
 
@@ -57,7 +55,8 @@ def write_report(
     `trained.png`.
     """
     if not result.front:
-        (folder / PAGE).unlink(missing_ok=True)
+        for stale in (PAGE, TRAINED):
+            (folder / stale).unlink(missing_ok=True)
         return
     if finetuned is None:
         lines = tuple(ship_lines(result, folder=folder))
@@ -77,6 +76,8 @@ def write_report(
         picture = _trained_picture(folder, finetuned, budget)
         write_bytes(folder / TRAINED, picture.png)
         parts.append(picture)
+    else:
+        (folder / TRAINED).unlink(missing_ok=True)
     metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
     curves = candidates_png(result.front, result.dominated, metric=metric)
     if curves is not None:

@@ -43,10 +43,9 @@ def time_shares(epochs: float) -> TimeShares:
     >>> round(shares.search, 2), round(shares.longest, 2)
     (0.25, 0.59)
     """
-    place = math.log(max(epochs, FEW_EPOCHS) / FEW_EPOCHS) / math.log(MANY_EPOCHS / FEW_EPOCHS)
-    few, many = OF_FEW, OF_MANY
-    place = min(1.0, place)
-    return TimeShares(*(one + place * (other - one) for one, other in zip(few, many, strict=True)))
+    epochs = min(max(epochs, FEW_EPOCHS), MANY_EPOCHS)
+    place = math.log(epochs / FEW_EPOCHS) / math.log(MANY_EPOCHS / FEW_EPOCHS)
+    return TimeShares(*(few + place * (many - few) for few, many in zip(OF_FEW, OF_MANY, strict=True)))
 
 
 @dataclass(slots=True)

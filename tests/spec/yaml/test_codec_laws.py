@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mnv2search.errors import SpecError
-from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.package_files import search_spaces_dir
 from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.spec.yaml.codec import dumps, load, load_space, loads
 from mnv2search.spec.yaml.write import PickWriter

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from mnv2search.spec.bundled import search_spaces_dir
 from mnv2search.spec.model_spec import ModelSpec
+from mnv2search.spec.package_files import search_spaces_dir
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.spec.yaml.schema import json_schema, schema_text
