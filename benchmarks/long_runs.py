@@ -4,8 +4,8 @@ Run: `python benchmarks/long_runs.py [--trials 100,3000,30000] [--more 64] [--sp
 
 A short run on the simulated device is extended to each number of trials with records of random networks. Then three
 processes are measured: `mnv2search front` shows the run, `mnv2search run --resume` finds it finished, and a search
-continues it by `--more` trials. Times are CPU times, and memory is the peak of the process; for the two commands, both
-include starting Python. The CPU time per trial is the mean over the additional trials, without the first batch, in
+continues it by `--more` trials. Times are CPU times, and memory is the peak of the process; those of commands include
+starting Python. The CPU time per trial is the mean over the additional trials, without the first batch, in
 which the sampler reads the records, and without the final measurement.
 """
 
