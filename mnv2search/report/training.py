@@ -128,8 +128,8 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
         yield f"initial weights: {100 * over.share:.0f} % of the parameters were taken over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
         yield (
-            "initial weights: random; weights of a classifier (--from) give much better results after the same number "
-            "of epochs"
+            "initial weights: random; weights of a classifier (--from) give much better results after the same "
+            "number of epochs"
         )
 
 

@@ -132,5 +132,5 @@ def test_a_space_is_no_network() -> None:
 
 
 def test_standard_input_holds_one_network() -> None:
-    with pytest.raises(OptionError, match="one network only"):
+    with pytest.raises(OptionError, match="only one network"):
         diff("-", "-")
