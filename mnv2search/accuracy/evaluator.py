@@ -191,7 +191,7 @@ class Evaluator(ABC):
         return None
 
     def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-        """Picks whose networks keep most of the initial weights and that `fits` accepts; empty for random weights."""
+        """Picks accepted by `fits` whose networks keep most of the initial weights; empty for random weights."""
         del space, fits
         return ()
 
@@ -209,7 +209,7 @@ class Evaluator(ABC):
         return build(spec, seed=seed)
 
     def seen_images(self, spec: ModelSpec) -> float:
-        """Number of training images for which the weights from `begin` were trained on the data of the search."""
+        """Number of training images that the weights from `begin` have seen in the search."""
         del spec
         return 0.0
 

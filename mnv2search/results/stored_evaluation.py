@@ -45,7 +45,7 @@ class StoredEvaluation(Evaluation):
 
     @property
     def name(self) -> str:
-        """The name of the network, which is not built for it."""
+        """The name of the network, which need not be built."""
         return self._network.name
 
     def __eq__(self, other: object) -> bool:

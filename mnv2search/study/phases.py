@@ -29,9 +29,9 @@ from mnv2search.study.types import Evaluated, Phase, Stage
 # Networks of the initial design, and random picks from which they are chosen.
 FIRST_PICKS = 12
 FIRST_DRAWS = 200
-# Shares of the latency budget within which networks that are similar to that of given weights are evaluated first.
+# Shares of the latency budget within which networks that are similar to the network of given weights come first.
 SIMILAR_SHARES = (1.0, 0.85, 0.7)
-# Such networks, of resolutions spread over those of the space, that are trained first if every network is trained.
+# Number of such networks, at resolutions spread over the space, that are trained first if every network is trained.
 SIMILAR_TRAINED = 3
 # Random picks from which the band of a preparation is chosen.
 BAND_DRAWS = 4000
@@ -160,7 +160,7 @@ def prepare(state: SearchState, *, until: float = 1.0) -> tuple[str, ...]:
 
 
 def _similar(state: SearchState, *, share: float = 1.0) -> tuple[Pick, ...]:
-    """Picks that keep most of the initial weights within a share of the latency budget."""
+    """Picks within a share of the latency budget that keep most of the initial weights."""
     return state.evaluator.similar(state.space, fits=partial(state.candidates.fits, share=share))
 
 

@@ -161,7 +161,7 @@ class SupernetEvaluator(Evaluator):
         return None if source is None else source.spec
 
     def similar(self, space: SearchSpace, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-        """For every resolution, the pick most similar to the network of the initial weights that fits."""
+        """For every resolution, the fitting pick that is most similar to the network of the initial weights."""
         given = self.given(space)
         return () if given is None else fitting_subnets(space, given, fits=fits)
 
@@ -175,7 +175,7 @@ class SupernetEvaluator(Evaluator):
         return model
 
     def seen_images(self, spec: ModelSpec) -> float:
-        """The images of the shared training divided by the networks of a step; 0 for a network outside the space."""
+        """Images seen in the shared training divided by the networks of a step; 0 for a network outside the space."""
         supernet = self._trained()
         pick = pick_of(supernet.net.space, with_classes(spec, len(self.dataset.classes)))
         return 0.0 if pick is None else supernet.state.images / PASSES
