@@ -203,7 +203,7 @@ def agreement_lines(found: Finetuned) -> Iterator[str]:
 
 
 def compared_text(found: Finetuned) -> str:
-    """The gain of the best network of the search over the best obvious one after equal trainings.
+    """The gain of the best network of the search over the best obvious network after equal trainings.
 
     The two accuracies count as independent, which makes the interval too wide for the same images.
     """

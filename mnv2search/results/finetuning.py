@@ -45,7 +45,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The best network of the space and the best obvious one, after equal trainings.
+    """The best network of the space and the best obvious network, after equal trainings.
 
     Attributes:
         steps: number of steps of each of the two so far.

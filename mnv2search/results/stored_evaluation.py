@@ -1,4 +1,4 @@
-"""Evaluations read from a file, whose networks are built when they are first used."""
+"""Evaluations from a file, whose networks are built when they are first used."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ SMALLER = 6
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
-# Networks of the grid, the slowest within the budget, that count as the obvious choice.
+# Number of obvious networks of the grid, the slowest within the budget.
 OBVIOUS = 3
-# Number of resolutions of the network of given weights that count as the obvious choice.
+# Number of resolutions of the network of given weights that count as obvious networks.
 OBVIOUS_GIVEN = 2
 
 
@@ -76,7 +76,7 @@ def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
 
 
 def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
-    """The obvious choices among networks within the budget, which are sorted slowest first.
+    """The obvious networks among those within the budget, which are sorted slowest first.
 
     These are the slowest networks of the grid, and the network of given weights at its two largest fitting
     resolutions, since the largest may no longer fit when it is measured again.

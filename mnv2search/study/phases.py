@@ -244,7 +244,7 @@ def _ask(state: SearchState, journal: Journal) -> list[Asked]:
 def measure_finalists(state: SearchState) -> None:
     """Measure the best networks again, side by side with the best of the baseline; no earlier latency is reused.
 
-    The best of the baseline are the obvious choices, unless their accuracy is known exactly.
+    The best of the baseline are the obvious networks, unless their accuracy is known exactly.
     """
     budget, seed = state.budget, state.settings.seed
     of_region, rated = state.plan.is_prepared, state.rated

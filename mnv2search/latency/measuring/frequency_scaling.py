@@ -21,7 +21,7 @@ class FrequencyScaling:
     Attributes:
         governors: the different frequency governors of the processors.
         max_khz: the highest clock of any processor, in kHz.
-        capped: number of processors whose maximum clock is set below that of the hardware.
+        capped: number of processors whose maximum clock is set below the hardware's limit.
         throttled: number of times that a core was throttled by heat since the machine was started.
         limits: present causes of throttling of a Raspberry Pi.
         has_boost: whether turbo clocks are on.

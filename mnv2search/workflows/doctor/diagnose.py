@@ -96,7 +96,8 @@ def _of_clocks(here: Machine) -> Iterator[Problem]:
         )
     if scaling.capped:
         yield Problem(
-            problem=f"the maximum clock of {scaling.capped} of {here.cores} processors is below that of the hardware",
+            problem=f"the maximum clock of {scaling.capped} of {here.cores} processors is set below the hardware's "
+            "limit",
             command=f"echo {scaling.max_khz} | sudo tee {CLOCKS}/scaling_max_freq",
         )
     if scaling.limits:

@@ -1,4 +1,4 @@
-"""Train the best networks of a search and the obvious ones in rounds, and the best of all for the longest time."""
+"""Train the best networks of a search and the obvious networks in rounds, and the best of all for longest."""
 
 from __future__ import annotations
 
