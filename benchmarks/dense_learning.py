@@ -51,7 +51,9 @@ def main() -> None:
         base, name="deeplab_lite0_193", resolution=193, last_channels=None, output_stride=16, head=SEGMENTER
     )
     found: dict[str, Any] = {}
-    print("| network, initial weights | epochs | metric | held out | test | other test figures | trivial | minutes |")
+    print(
+        "| network, initial weights | epochs | metric | validation | test | other test metrics | trivial | minutes |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for data, spec, epochs in zip(
         (arguments.detection, arguments.segmentation), (detector, segmenter), arguments.epochs, strict=True

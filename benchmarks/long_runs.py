@@ -1,12 +1,12 @@
-"""CPU time, memory and reading time of runs of hundreds to tens of thousands of evaluated networks.
+"""Measure CPU time and memory of runs with hundreds to tens of thousands of evaluated networks.
 
 Run: `python benchmarks/long_runs.py [--trials 100,3000,30000] [--more 64] [--space mnv2]`
 
-A run on the simulated device is lengthened to each number of trials by random networks, in lines as a run writes
-them. Then, in a new process each, `mnv2search front` shows the run, `mnv2search run --resume` finds it finished, and
-a search continues it by `--more` trials. Times are CPU times, and memory is the peak of the process; those of
-commands include starting Python. The CPU time a trial is the mean of the additional trials after the first batch,
-in which the sampler reads the records, and without the final measurement.
+A short run on the simulated device is extended to each number of trials with records of random networks. Then three
+processes are measured: `mnv2search front` shows the run, `mnv2search run --resume` finds it finished, and a search
+continues it by `--more` trials. Times are CPU times, and memory is the peak of the process; those of commands include
+starting Python. The CPU time per trial is the mean over the additional trials, without the first batch, in
+which the sampler reads the records, and without the final measurement.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTINUE = "--continue"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """CPU time of a process in s, its peak memory in MB, and what it printed."""
+    """CPU time of a process in s, its peak memory in MB, and its output."""
 
     cpu_s: float
     peak_mb: float
@@ -74,7 +74,7 @@ def made_run(root: Path, *, space: str, trials: int) -> Path:
 
 
 def random_records(space: SearchSpace, known: Sequence[Record], *, trials: int) -> Iterator[Record]:
-    """Records of random networks until there are `trials`, with their simulated latency and estimated accuracy."""
+    """Yield records of random networks, with simulated latency and estimated accuracy, up to `trials` in total."""
     from mnv2search.accuracy.registry import open_evaluator
     from mnv2search.cost import cost_of
     from mnv2search.evaluation import completed
@@ -101,7 +101,7 @@ def random_records(space: SearchSpace, known: Sequence[Record], *, trials: int) 
 
 
 def spent_by(*words: str) -> Spent:
-    """Run a command in a process of its own."""
+    """Run a command in a separate process, and measure it."""
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     out = process.stdout.read()
@@ -113,7 +113,7 @@ def spent_by(*words: str) -> Spent:
 
 
 def ms_a_trial(folder: str, trials: int) -> float:
-    """CPU time a trial in ms of a search that continues a run to `trials`."""
+    """CPU time per trial, in ms, of a search that continues a run to `trials` trials."""
     import mnv2search
 
     spent: dict[int, float] = {}
@@ -163,7 +163,7 @@ def main() -> int:
 
 
 def row_of(root: Path, *, space: str, trials: int, more: int) -> Iterator[str]:
-    """The cells of one number of trials."""
+    """Yield the table cells for one number of trials."""
     from mnv2search.results.records import EVALUATIONS
     from mnv2search.workflows.search.run import STUDY_FILE
 

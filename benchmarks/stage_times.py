@@ -1,4 +1,4 @@
-"""The predicted time of every stage beside that of ONNX Runtime's profiler, as shares of the network's time.
+"""Compare the predicted share of each stage in the latency with its share in ONNX Runtime's profiler.
 
 Run `mnv2search device-profile --device onnxruntime` first.
 """
@@ -27,7 +27,7 @@ KERNEL = "_kernel_time"
 
 
 def main() -> None:
-    """Print the shares of every stage, and their differences."""
+    """Print the two shares of each stage, and their mean and largest differences."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS, help="profiled inferences of a network")
     runs = parser.parse_args().runs
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def profiled(explanation: Explanation, *, runs: int) -> list[float]:
-    """The sum of the median times of the kernels of every stage in ms, on one thread."""
+    """Profiled time of each stage in ms, on one thread: the sum of the median times of its kernels."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         compile(explanation.plan.spec, output=file, no_fvcore=True)

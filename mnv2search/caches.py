@@ -1,4 +1,4 @@
-"""The folders of the user's caches: our own, and those of the libraries that download weights and datasets."""
+"""Cache folders of mnv2search and of the libraries that download weights and datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Our cache folder: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
+    """The cache folder of mnv2search: `$MNV2SEARCH_CACHE`, else under `$XDG_CACHE_HOME`, else under ``~/.cache``.
 
     >>> cache_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
     '/var/cache/mnv2search'
@@ -18,7 +18,7 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 def torch_checkpoints(environment: Mapping[str, str]) -> Path:
-    """The folder of files that torch.hub downloads, such as those of torchvision.
+    """The folder of files that torch.hub downloads, such as weights of torchvision.
 
     Source: torch 2.13, torch/hub.py, `get_dir` and `_get_torch_home`.
 
@@ -30,7 +30,7 @@ def torch_checkpoints(environment: Mapping[str, str]) -> Path:
 
 
 def hub_models(environment: Mapping[str, str]) -> Path:
-    """The folder of models that huggingface_hub downloads, such as those of timm.
+    """The folder of models that huggingface_hub downloads, such as weights of timm.
 
     Source: https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
 
@@ -41,7 +41,7 @@ def hub_models(environment: Mapping[str, str]) -> Path:
 
 
 def hub_datasets(environment: Mapping[str, str]) -> Path:
-    """The folder of tables that the library `datasets` downloads.
+    """The folder of datasets that the library `datasets` downloads.
 
     Source: https://huggingface.co/docs/datasets/cache
 

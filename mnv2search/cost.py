@@ -91,8 +91,8 @@ class StageCost(NamedTuple):
 
     Attributes:
         at: address in the spec, such as ``blocks[2]``.
-        units: units of the stage in the plan.
-        peak_activation_bytes: largest need of a layer of the stage; see `Cost`.
+        units: indices of the stage's units in the plan.
+        peak_activation_bytes: activation memory of the layer that needs most; see `Cost`.
     """
 
     at: str
@@ -105,7 +105,7 @@ class StageCost(NamedTuple):
 def stage_costs(spec: ModelSpec | Plan, *, precision: Precision = "fp32") -> tuple[StageCost, ...]:
     """The cost of every stage, in the order of computation.
 
-    Parameters and multiply-adds add up to those of `cost_of`; the largest peak is its peak.
+    Parameters and multiply-adds add up to those of `cost_of`, whose peak is the largest peak of a stage.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> [(one.at, one.params) for one in stage_costs(ModelSpec(name="m", blocks=(BlockSpec(channels=16),)))]

@@ -66,7 +66,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 
 
 def entry_points(group: str) -> EntryPoints:
-    """The entry points of a group, of all installed packages."""
+    """The entry points of a group in all installed packages."""
     from importlib import metadata  # late: it takes long to import, and built-in names do not need it
 
     return metadata.entry_points(group=group)

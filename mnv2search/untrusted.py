@@ -71,7 +71,7 @@ def read_bytes(path: Path | str, *, max_bytes: int) -> bytes:
 
 
 def read_lines(path: Path | str, *, max_bytes: int) -> Iterator[bytes]:
-    """Yield the complete lines of a regular file without their line breaks; a last line without one is left out.
+    """Yield the lines of a regular file without their line breaks; an incomplete last line is left out.
 
     Raises:
         UnsafeFileError: the path is not a regular file, or the file is larger than `max_bytes`.

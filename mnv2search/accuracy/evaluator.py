@@ -204,7 +204,7 @@ class Evaluator(ABC):
         return build(spec, seed=seed)
 
     def seen_images(self, spec: ModelSpec) -> float:
-        """Number of training images for which the weights from `begin` were trained on the data of the search."""
+        """Number of training images that the weights from `begin` have seen in the search."""
         del spec
         return 0.0
 

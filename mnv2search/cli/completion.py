@@ -1,4 +1,4 @@
-"""Scripts by which shells complete our commands, and the places where shells look for them."""
+"""Shell completion scripts, and the files from which shells load them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MAX_BYTES = 1 << 20
 
 
 def completion_script(command: click.Command, shell: str) -> str:
-    """The script of a shell, which asks the program for completions."""
+    """The completion script of a shell."""
     kind = get_completion_class(shell)
     assert kind is not None, shell
     return kind(command, {}, PROGRAM, COMPLETE_VARIABLE).source()
 
 
 def completion_file(shell: str, environment: Mapping[str, str], home: Path) -> Path:
-    """The file from which a shell loads the completion of our command for this user.
+    """The file from which a shell loads the completion of mnv2search for this user.
 
-    zsh has no folder of its own; the one that is returned is usual, and has to be added to `fpath`.
+    zsh has no standard folder for completions of a user: ``~/.zfunc`` is conventional, and must be added to `fpath`.
 
     Source: bash-completion, README, "Where should I put it"; fish, completions.html, "Where to put completions".
 
@@ -45,10 +45,10 @@ def completion_file(shell: str, environment: Mapping[str, str], home: Path) -> P
 
 
 def install_completion(script: str, path: Path, *, force: bool) -> None:
-    """Write a script, in place of an earlier one of ours.
+    """Write a script, replacing an earlier completion script of mnv2search.
 
     Raises:
-        OptionError: there is another file, and not `force`.
+        OptionError: the path is another file, and `force` is false.
     """
     try:
         is_ours = COMPLETE_VARIABLE in read_text(path, max_bytes=MAX_BYTES)
@@ -57,15 +57,15 @@ def install_completion(script: str, path: Path, *, force: bool) -> None:
     except UnsafeFileError:
         is_ours = False
     if not (is_ours or force):
-        raise OptionError(f"{path} is not a script of mnv2search", hint="add --force to overwrite it")
+        raise OptionError(f"{path} is not a completion script of mnv2search", hint="add --force to overwrite it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, script)
 
 
 def next_steps(shell: str, path: Path) -> Iterator[str]:
-    """What is left to do after the script is installed."""
+    """Yield the steps that remain after the script is installed."""
     if shell == "bash":
-        yield "open a new shell; if it completes nothing, install bash-completion, or add this line to ~/.bashrc:"
+        yield "open a new shell; if completion does not work, install bash-completion, or add this line to ~/.bashrc:"
         yield f"  source {path}"
     elif shell == "zsh":
         yield "add these lines to ~/.zshrc unless it has them, and open a new shell:"

@@ -16,10 +16,10 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command("doctor")
 @options.json
 def doctor_command(as_json: bool) -> None:
-    """Show what is installed and works here, and what spoils measurements, with a command for each problem.
+    """Check the installation and this machine, and show a command for each problem.
 
-    Lists packages, extras, devices, the clocks and the load of the machine, and where caches, weights and runs are.
-    Everything is read from files of the system: no device is opened, nothing is measured and nothing is sent.
+    Lists packages, extras, devices, the clocks and the load of the machine, and the paths of caches, weights and
+    runs. No device is opened, nothing is measured and nothing is sent.
 
     \b
     Example:
@@ -37,13 +37,13 @@ def doctor_command(as_json: bool) -> None:
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
-@click.option("--install", is_flag=True, help="Write the script to the place where the shell looks for it.")
+@click.option("--install", is_flag=True, help="Write the script to the shell's completion folder.")
 @options.force
 @click.pass_context
 def completion_command(context: click.Context, shell: str, install: bool, force: bool) -> None:
-    """Print the script by which SHELL completes commands, options, devices, spaces, networks and runs.
+    """Print the SHELL script that completes commands, options, devices, spaces, networks and runs.
 
-    With --install, the script is written to the user's folder of completions, and what is left to do is printed.
+    With --install, the script is written to the user's completion folder, and the remaining steps are printed.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def completion_command(context: click.Context, shell: str, install: bool, force:
     )
 
     if force and not install:
-        raise click.UsageError("--force is for --install")
+        raise click.UsageError("--force requires --install")
     script = completion_script(context.find_root().command, shell)
     if not install:
         answer_as_is(script)

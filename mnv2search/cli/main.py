@@ -17,7 +17,7 @@ from mnv2search.errors import Mnv2SearchError
 
 __all__ = ["cli", "main"]
 
-# The variable by which a shell asks for completions, under any name of the program.
+# Environment variable by which a shell requests completions; it does not depend on the name of the program.
 COMPLETE_VARIABLE = "_MNV2SEARCH_COMPLETE"
 # In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
@@ -37,7 +37,7 @@ COMMANDS = {
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
     "spec": ("specs", "Write the spec of one network as YAML: published, edited or drawn at random."),
-    "explain": ("specs", "Show where parameters, multiply-adds, memory and time go, stage by stage."),
+    "explain": ("specs", "Show the parameters, multiply-adds, memory and predicted time of every stage."),
     "diff": ("specs", "Compare two networks row by row, with the effect on their costs."),
     "latency": ("hardware", "Measure the latency of specs, interleaved for a fair comparison."),
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
@@ -45,10 +45,10 @@ COMMANDS = {
     "front": ("search.run", "Show the Pareto front of a run from its records."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
-    "completion": ("installation", "Print or install the script by which a shell completes commands and names."),
+    "completion": ("installation", "Print or install the script of shell completion."),
     "doctor": (
         "installation",
-        "Show what is installed and works here, and what spoils measurements, with a command for each problem.",
+        "Check the installation and this machine, and show a command for each problem.",
     ),
 }
 

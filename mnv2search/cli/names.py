@@ -1,4 +1,4 @@
-"""The names that a shell offers for a parameter; finding them loads neither torch nor NumPy."""
+"""Names for shell completion of parameters, found without importing torch or NumPy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Names: TypeAlias = Callable[[click.Context], Iterable[str]]
 def completions(
     names: Iterable[str], incomplete: str, *, or_file: bool = False, or_folder: bool = False
 ) -> list[CompletionItem]:
-    """The names that begin with a text, after an item by which the shell offers files or folders too."""
+    """The names that begin with `incomplete`, after an item that lets the shell complete files or folders too."""
     paths = ("file",) * or_file + ("dir",) * or_folder
     items = [CompletionItem(incomplete, type=kind) for kind in paths]
     return items + [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def device_names(context: click.Context) -> tuple[str, ...]:
-    """Every device, those of plug-ins too."""
+    """Every device, including those of plug-ins."""
     from mnv2search import plugins  # late: --help must not pay for it
 
     del context
@@ -30,7 +30,7 @@ def device_names(context: click.Context) -> tuple[str, ...]:
 
 
 def space_names(context: click.Context) -> tuple[str, ...]:
-    """The search spaces that ship."""
+    """The bundled search spaces."""
     from mnv2search.spec.package_files import bundled_files  # late: --help must not pay for it
 
     del context
@@ -38,14 +38,14 @@ def space_names(context: click.Context) -> tuple[str, ...]:
 
 
 def spec_names(context: click.Context) -> tuple[str, ...]:
-    """The published networks and the search spaces that ship."""
+    """The published networks and the bundled search spaces."""
     from mnv2search.spec.package_files import published_names  # late: --help must not pay for it
 
     return (*published_names(), *space_names(context))
 
 
 def run_names(context: click.Context) -> list[str]:
-    """The folders in the folder of runs."""
+    """The subfolders of the folder of runs."""
     folder = context.params.get("output_dir") or Path("results")
     try:
         return sorted(path.name for path in Path(folder).iterdir() if path.is_dir())
@@ -54,7 +54,7 @@ def run_names(context: click.Context) -> list[str]:
 
 
 def weights_names(context: click.Context) -> list[str]:
-    """The names that --from takes besides files."""
+    """The names that --from accepts besides files."""
     from mnv2search.model.weights.places import weights_files  # late: --help must not pay for it
 
     del context

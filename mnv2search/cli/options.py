@@ -1,4 +1,4 @@
-"""Options and parameter types that several commands share; imports only click and the names that shells offer."""
+"""Options and parameter types that several commands share; imports only click and names for shell completion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mnv2search.cli.names import (
 class NonEmptyText(click.ParamType[str]):
     """A text such as a name; an empty text is an error.
 
-    `names` returns what a shell offers, besides files if `or_file`.
+    `names` returns the completions; with `or_file`, files are completed too.
     """
 
     name = "text"
@@ -36,7 +36,7 @@ class NonEmptyText(click.ParamType[str]):
         self._or_file = or_file
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names that begin with a text."""
+        """The names that begin with `incomplete`."""
         del param
         return completions(self._names(ctx) if self._names else (), incomplete, or_file=self._or_file)
 
@@ -50,7 +50,7 @@ class NonEmptyText(click.ParamType[str]):
 class NonEmptyPath(click.Path):
     """A path to read from or to write to; an empty text is an error instead of the current folder.
 
-    `names` returns what a shell offers besides paths.
+    `names` returns completions other than paths.
     """
 
     def __init__(self, names: Names | None = None, *, file_okay: bool = True, dir_okay: bool = True) -> None:
@@ -58,7 +58,7 @@ class NonEmptyPath(click.Path):
         self._names = names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Files or folders, and the names that begin with a text."""
+        """Files or folders, and the names that begin with `incomplete`."""
         del param
         names = self._names(ctx) if self._names else ()
         return completions(names, incomplete, or_file=self.file_okay, or_folder=not self.file_okay)
@@ -182,7 +182,7 @@ output_dir: _Decorator = click.option(
 
 
 def table(command: F) -> F:
-    """`--json`, `--csv` and `--markdown`, at most one of them; the parameters are `as_json` and `table_format`."""
+    """`--json`, `--csv` and `--markdown`, at most one; the parameters are `as_json` and `table_format`."""
 
     @functools.wraps(command)
     def chosen(*given: object, as_json: bool, as_csv: bool, as_markdown: bool, **named: object) -> object:
@@ -205,7 +205,7 @@ def output(command: F) -> F:
 def text(
     *names: str, metavar: str, help: str, default: str | None = None, kind: NonEmptyText | None = None
 ) -> _Decorator:
-    """An option whose value is a nonempty text; `kind` sets what a shell offers."""
+    """An option whose value is a nonempty text; `kind` sets its shell completion."""
     return click.option(*names, type=kind or NonEmptyText(), metavar=metavar, default=default, help=help)
 
 
@@ -283,7 +283,7 @@ def device(command: F) -> F:
 
 
 def prediction(command: F) -> F:
-    """`--device` and `--precision`: the device whose latency is predicted, and the precision of both."""
+    """`--device` and `--precision`: the device of a predicted latency, and the precision of latency and memory."""
     device = text(
         "--device",
         kind=DEVICE,
@@ -294,7 +294,7 @@ def prediction(command: F) -> F:
         "--precision",
         ("fp32", "fp16", "int8"),
         default="fp32",
-        help="Precision of the device, and of the weights and activations whose memory is counted.",
+        help="Precision of the predicted latency and of the counted memory (weights and activations).",
     )
     return device(precision(command))
 

@@ -45,7 +45,7 @@ def stderr_console() -> Console:
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Print lines of prose on stdout, wrapped between words on a terminal; words such as paths stay whole."""
+    """Print lines of prose on stdout, wrapped on a terminal without breaking words such as paths."""
     for line in lines:
         print(_wrapped(escaped(line), sys.stdout))
 
@@ -74,8 +74,8 @@ def emit(
         document: the result as a JSON document.
         parts: the result as tables and lines.
         as_json: whether to print the document instead of the parts.
-        table_format: format of the tables; None draws them for a terminal. With ``csv``, lines and notes go to
-            stderr.
+        table_format: format of the tables; None draws them for a terminal. With ``csv``, text other than tables goes
+            to stderr.
     """
     if as_json:
         emit_json(document)
@@ -118,7 +118,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 
 def _wrapped(text: str, stream: TextIO) -> str:
-    """The text, wrapped between words if the stream is a terminal, which would wrap it anywhere."""
+    """The text, wrapped between words if the stream is a terminal."""
     if not stream.isatty():
         return text
     import shutil  # late: only a terminal needs them

@@ -66,14 +66,14 @@ def line_due(every_s: float, *, clock: Callable[[], float] = time.monotonic) -> 
 
 
 class _Elapsed(TimeElapsedColumn):
-    """The elapsed time, which says so."""
+    """The elapsed time, labelled as such."""
 
     def render(self, task: Task) -> Text:
         return super().render(task).append(" elapsed")
 
 
 class _Remaining(TimeRemainingColumn):
-    """The estimated remaining time, which says so; empty before there is an estimate."""
+    """The estimated remaining time, labelled as such; empty before there is an estimate."""
 
     def render(self, task: Task) -> Text:
         return Text("") if task.time_remaining is None else super().render(task).append(" left")

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 @click.command("spec")
 @click.argument("source", type=options.SPEC, metavar="NAME")
 @click.option(
-    "-o", "--output", type=NonEmptyPath(dir_okay=False), metavar="FILE", help="Write to FILE.yaml; default: print."
+    "-o", "--output", type=NonEmptyPath(dir_okay=False), metavar="FILE", help="YAML file to write (default: print)."
 )
 @options.text(
-    "--name", metavar="TEXT", help="Name of the network (default: the source's; with --random, and its seed)."
+    "--name", metavar="TEXT", help="Name of the network (default: the source's, with --random followed by the seed)."
 )
 @options.network(head_output=True, classes=True)
-@click.option("--random", is_flag=True, help="Draw every choice that is not picked at random.")
+@click.option("--random", is_flag=True, help="Draw at random every choice that is not picked.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of --random (default: 0).")
 @options.force
 @options.output
 def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Write the spec of one network as YAML: of a published network, a file, an edit or a random draw.
+    """Write the spec of one network as YAML: published, edited or drawn at random.
 
     NAME is a name of `mnv2search catalog`, a search space, a YAML file, - for standard input, or a .pt or .pt2 file
     that mnv2search wrote.
@@ -62,10 +62,10 @@ def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, *
 @options.table
 @options.quiet
 def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any) -> None:
-    """Show where parameters, multiply-adds, memory and time of SPEC go, stage by stage.
+    """Show the parameters, multiply-adds, memory and predicted time of every stage of SPEC.
 
-    A stage is the stem, a row, the last convolution or the head. With --device, the latency is predicted from
-    networks that were measured before, see `mnv2search device-profile --help`.
+    A stage is the stem, a row, the last convolution or the head. Times are predicted only with --device, from earlier
+    measurements of other networks; see `mnv2search device-profile --help`.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def diff_command(
     """Compare two networks row by row, with the effect on parameters, multiply-adds, memory and predicted latency.
 
     A and B are YAML files, names of `mnv2search catalog`, or .pt or .pt2 files that mnv2search wrote; one of them may
-    be - for standard input. Similar rows at the same scale are compared; 2-3/4 are blocks of a row of four.
+    be - for standard input. Similar rows at the same scale are paired; 2-3/4 are the second and third of four blocks.
 
     \b
     Example:

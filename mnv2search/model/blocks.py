@@ -52,10 +52,10 @@ class PaddedConv2d(nn.Conv2d):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution with equal padding at all sides, whose gradients are computed fast on CPUs."""
+    """A depthwise convolution with equal padding on all sides and fast gradients on CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution of the map."""
+        """Convolve a feature map."""
         if not self.training or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
         (stride, _), (pad, _) = self.stride, cast(tuple[int, int], self.padding)

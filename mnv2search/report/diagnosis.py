@@ -16,7 +16,7 @@ def diagnosis_json(found: Diagnosis) -> dict[str, object]:
 
 
 def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
-    """Sections of lines; each begins with ok, -- (not installed, which may be on purpose) or !! (a problem)."""
+    """Lines of text in sections; each is marked ok, -- (not installed, which may be intended) or !! (a problem)."""
     yield f"mnv2search {found.version or 'of unknown version'}, Python {found.python} ({found.executable})"
     yield from ("", "machine", *_machine_lines(found.machine))
     yield from ("", "packages")
@@ -27,7 +27,7 @@ def diagnosis_lines(found: Diagnosis) -> Iterator[str]:
     for extra in found.extras:
         names = ", ".join(f"{p.name} {p.version or '(missing)'}" for p in extra.packages)
         yield _line(OK if extra.is_complete else ABSENT, f"{extra.name}: {names}", extra.command)
-    yield from ("", "devices (mnv2search devices opens each of them)", *map(_readiness_line, found.devices))
+    yield from ("", "devices (to open each of them, run mnv2search devices)", *map(_readiness_line, found.devices))
     yield from ("", "other machines", *map(_readiness_line, found.hosts))
     yield from ("", "storage", *map(_place_line, found.caches))
     yield from (_place_line(place) for place in found.weights)
@@ -45,7 +45,7 @@ def _machine_lines(here: Machine) -> Iterator[str]:
     if scaling.has_boost is not None:
         yield _line(FACT, f"turbo clocks: {'on' if scaling.has_boost else 'off'}")
     if scaling.throttled is not None:
-        yield _line(FACT, f"slowed down by heat {scaling.throttled:,} times since the start of the machine")
+        yield _line(FACT, f"throttled by heat {scaling.throttled:,} times since the machine was started")
     if here.temperature_c is not None:
         yield _line(FACT, f"temperature: {here.temperature_c:.0f} °C")
     for gpu in here.gpus:
@@ -76,7 +76,7 @@ def _problem_lines(found: Diagnosis) -> Iterator[str]:
     if not found.problems:
         yield "no problem found"
         return
-    yield f"{len(found.problems)} problem{'s' * (len(found.problems) != 1)}, each with the command that mends it"
+    yield f"{len(found.problems)} problem{'s' * (len(found.problems) != 1)}, each with a command that helps to fix it"
     for problem in found.problems:
         yield _line(PROBLEM, problem.problem, problem.command)
 

@@ -207,7 +207,7 @@ def random_weights_lines(compiled: Compiled) -> Iterator[str]:
         )
 
 
-# Difference of an int8 file from the network above which the accuracy of the file should be looked at.
+# Relative difference between an int8 file and its network above which the user should check the file's accuracy.
 LARGE_DIFFERENCE = 0.1
 
 

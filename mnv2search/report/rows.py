@@ -21,9 +21,9 @@ class Column:
     """A column heading with its unit; numbers are right-aligned.
 
     Attributes:
-        spare: order in which a narrow terminal hides columns, highest first; columns of 0 follow from the right.
-        header: title in CSV and Markdown, if `title` is clear only beside the neighbouring column.
-        is_whole: whether a text is never wrapped; numbers never are.
+        spare: priority of being hidden on a narrow terminal, highest first; columns with 0 are last, from the right.
+        header: title in CSV and Markdown, if `title` is unclear without the neighbouring column.
+        is_whole: whether texts are kept on one line; numbers always are.
     """
 
     title: str

@@ -23,7 +23,7 @@ EDGES, GAP = 2, 3
 
 
 class _Widths(NamedTuple):
-    """The width of a column at which no word breaks, and at which no line breaks."""
+    """The smallest width of a column that breaks no word, and the smallest that breaks no line."""
 
     least: int
     natural: int
@@ -32,7 +32,7 @@ class _Widths(NamedTuple):
 def drawn(rows: Rows, width: int = WIDEST) -> Table:
     """The rows as a plain-text table for a terminal of a width, with control characters escaped.
 
-    Words and numbers are never broken: a table that is too wide even with broken lines is drawn as wide as it needs.
+    Words and numbers are never broken: a table that does not fit even with wrapped lines is drawn wider than `width`.
     """
     table = Table(
         title=_text(rows.title),
@@ -52,7 +52,7 @@ def drawn(rows: Rows, width: int = WIDEST) -> Table:
 def fitted(rows: Rows, width: int) -> Rows:
     """The rows without the columns that do not fit a terminal; a note lists these columns.
 
-    Spare columns go first, then the others from the right; the first column stays.
+    Spare columns are hidden first, then the others from the right; the first column is always shown.
     """
     hidden: list[int] = []
     kept = list(range(len(rows.columns)))
@@ -87,7 +87,7 @@ def _text(cell: str) -> Text:
 
 
 def _widths(rows: Rows) -> list[_Widths]:
-    """The widths of every column; numbers are not broken between words either."""
+    """The widths of every column; numbers are kept on one line."""
     found = []
     for index, column in enumerate(rows.columns):
         cells = [escaped(row[index]) for row in (*rows.rows, *([rows.footer] if rows.footer else []))]
@@ -103,7 +103,7 @@ def _least_width(rows: Rows) -> int:
 
 
 def _column_widths(rows: Rows, width: int) -> list[int]:
-    """The width of each column: what is left of the terminal is shared by what each would need to break no line."""
+    """The width of each column: spare width is shared in proportion to what each column needs to break no line."""
     widths = _widths(rows)
     room = max(0, width - _least_width(rows))
     wanted = sum(column.natural - column.least for column in widths)

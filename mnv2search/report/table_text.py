@@ -15,7 +15,7 @@ TableFormat: TypeAlias = Literal["csv", "markdown"]
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 _INTERVAL = re.compile(r"(~?[+-]?[\d.]+) \[([+-]?[\d.]+), ([+-]?[\d.]+)\]")
-# A spreadsheet runs a cell that begins with one of these. Source: OWASP, "CSV Injection".
+# A spreadsheet evaluates a cell that begins with one of these. Source: OWASP, "CSV Injection".
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SPECIAL = re.compile(r"[\\|<`*]|\](?=\()")
 
@@ -23,8 +23,8 @@ _SPECIAL = re.compile(r"[\\|<`*]|\](?=\()")
 def csv_text(rows: Rows) -> str:
     """The header, the rows and the row of totals as CSV, without title and notes.
 
-    Numbers have no thousands separators. A column of intervals becomes three: value, low and high. A text that a
-    spreadsheet would run as a formula begins with an apostrophe.
+    Numbers have no thousands separators. A column of intervals becomes three: value, low and high. An apostrophe is
+    put before a text that a spreadsheet would evaluate as a formula.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -35,7 +35,7 @@ def csv_text(rows: Rows) -> str:
 
 
 def _columns(column: Column, cells: Sequence[str]) -> list[list[str]]:
-    """A column with its header, or three if it has intervals."""
+    """A column with its header, or three columns if it contains intervals."""
     split = [_INTERVAL.fullmatch(cell) for cell in cells]
     if not any(split):
         return [[header(column), *(cells if column.align == "left" else map(_number, cells))]]

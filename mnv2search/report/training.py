@@ -87,7 +87,7 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
         yield f"the images are no larger than the network's input: shifted by {most} px at most, not cut"
     if report.unreadable:
         yield f"{len(report.unreadable)} images could not be read and were left out, such as {report.unreadable[0]}"
-    yield f"validation, which chose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
+    yield f"validation, used to choose the weights of step {trained.best_step}: {metrics_text(trained.best)}"
     yield f"test, which played no part: {metrics_text(report.test)}; intervals hold 90 %"
     if low := [n for n, f in (("validation", trained.best), ("test", report.test)) if not f.beats_trivial]:
         yield f"{collapsed_text(report.test.main.name)}: {' and '.join(low)}"
@@ -125,10 +125,11 @@ def _first_weights_lines(report: TrainingReport) -> Iterator[str]:
     if over is not None:
         head = (", the classifier too" if over.classifier else ", not the classifier") if classifies else ""
         new = f"; {over.new_blocks} blocks are new" if over.new_blocks else ""
-        yield f"initial weights: {100 * over.share:.0f} % of the parameters came over{head}{new}"
+        yield f"initial weights: {100 * over.share:.0f} % of the parameters were taken over{head}{new}"
     elif not classifies and not report.trained.resumed_at:
         yield (
-            "initial weights: random; weights of a classifier (--from) lead to much better results in as many epochs"
+            "initial weights: random; weights of a classifier (--from) give much better results after the same "
+            "number of epochs"
         )
 
 
@@ -146,8 +147,8 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"
 OBVIOUS_MEANS = (
-    "obvious: trained for comparison: MobileNetV2 near the budget and, with --from, the network of the given "
-    "weights. Unlike these, networks of the space may begin with weights from the search"
+    "obvious: trained for comparison (MobileNetV2 near the budget and, with --from, the network of the given "
+    "weights); only the other networks may begin with weights from the search"
 )
 
 
@@ -202,7 +203,7 @@ def agreement_lines(found: Finetuned) -> Iterator[str]:
 
 
 def compared_text(found: Finetuned) -> str:
-    """The gain of the best network of the search over the best obvious one after equal trainings.
+    """The gain of the best network of the search over the best obvious network after equal trainings.
 
     The two accuracies count as independent, which makes the interval too wide for the same images.
     """
@@ -229,7 +230,7 @@ def finetuned_lines(found: Finetuned, *, folder: Path, front: Sequence[Evaluatio
     yield f"  {compared_text(found)}"
     yield (
         f"  {found.kind(best)} {metric_text(found.test.main.name)} {percent_text(found.test.main)} % on "
-        f"{found.test.count:,} test images, which chose neither networks nor weights (90 % interval)"
+        f"{found.test.count:,} test images, not used to choose networks or weights (90 % interval)"
         f"{trivial_text(found.test)}"
     )
     if details := summary_of(found.test):

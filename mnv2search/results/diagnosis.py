@@ -1,4 +1,4 @@
-"""What `doctor` finds out about this machine and the installation."""
+"""The state of this machine and of the installation, as `doctor` reports it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Extra:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Whether a device or host can be used, by what is installed; it is not opened.
+    """Whether a device or host can be used, judged by what is installed, without opening it.
 
     `detail` is the version or the reason, `command` makes it usable if one command can.
     """
@@ -46,8 +46,8 @@ class Machine:
 
     Attributes:
         cores: number of processors.
-        usable_cores: number of those that this process may use.
-        cpu_limit: limit of the container, in processors.
+        usable_cores: number of processors that this process may use.
+        cpu_limit: CPU limit of the container, in processors.
         load: mean number of running programs in the last minute.
         gpus: models of the NVIDIA GPUs.
     """
@@ -69,9 +69,9 @@ class Place:
     """A folder or file on this machine.
 
     Attributes:
-        contents: what it holds, such as ``measured latencies``.
+        contents: description of the contents, such as ``measured latencies``.
         size_bytes: size of its files; None if it does not exist.
-        is_complete: False if there were too many files to count all.
+        is_complete: whether all files were counted within the time limit.
     """
 
     contents: str
@@ -82,7 +82,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """The free space of the disk that holds a folder."""
+    """The free space on the disk of a folder."""
 
     path: str
     free_bytes: int
@@ -90,7 +90,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A problem, and the command that mends it."""
+    """A problem, and a command that helps to fix it."""
 
     problem: str
     command: str

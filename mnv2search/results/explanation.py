@@ -1,4 +1,4 @@
-"""Where the parameters, multiply-adds, memory and time of a network go, stage by stage."""
+"""The parameters, multiply-adds, memory and predicted time of a network, divided among its stages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PredictedStages:
 
     Attributes:
         latency: predicted latency of the whole network.
-        stages_ms: part of every stage; with `fixed_ms`, they add up to the latency.
-        fixed_ms: part of every inference that does not depend on the network.
+        stages_ms: time of every stage; with `fixed_ms`, these add up to the latency.
+        fixed_ms: time of an inference that does not depend on the network.
         networks: number of measured networks that the predictor was fitted to.
         error: mean leave-one-out relative error of the predictor.
         extrapolates: whether the network is unlike all measured ones.
@@ -36,7 +36,7 @@ class Explanation:
     """The cost of a network by stage: the stem, every row, the last convolution and the head.
 
     Attributes:
-        precision: precision that memory is counted for.
+        precision: precision of the weights and activations in the memory counts.
         predicted: predicted latency; None without a device, or if too few networks have been measured on it.
     """
 

@@ -20,7 +20,7 @@ from mnv2search.tasks.metrics import Z_90, Metrics, metrics_of_record, record_of
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
 REPORT = "finetune.json"
-# Folders of the trainings of a run, and of those of an extended run before longer ones have ended.
+# Folder of the trainings of a run, and of the earlier trainings while an extended run trains for longer.
 FINETUNE, BEFORE = "finetune", "finetune.before"
 MAX_BYTES = 1 << 24
 BEST = "best.pt"
@@ -45,7 +45,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The best network of the space and the best obvious one, after equal trainings.
+    """The best network of the space and the best obvious network, after equal trainings.
 
     Attributes:
         steps: number of steps of each of the two so far.
@@ -150,7 +150,7 @@ class Finetuned:
 
     @property
     def best_value(self) -> float:
-        """The main metric of the network to ship on the validation images, which chose it."""
+        """The main metric of the network to ship, on the validation images by which it was chosen."""
         return self.held_out[self.best].main.value
 
     @property
@@ -329,7 +329,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
 
 
 def finetuned_of_run(folder: Path, result: SearchResult) -> Finetuned | None:
-    """The results of the trainings of a run or, while an extended run trains for longer, of those before."""
+    """The results of the trainings of a run or, while an extended run trains for longer, of its earlier trainings."""
     known = measured_of(result)
     return recall_finetuned(folder / FINETUNE, known) or recall_finetuned(folder / BEFORE, known)
 

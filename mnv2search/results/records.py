@@ -86,8 +86,8 @@ class _Line:
 class _LineReader:
     """Reads the lines of one file, in which each name denotes one network.
 
-    With `builds`, every network is built, which checks it completely. Otherwise the text of a network whose line has
-    a pick is only compared with the text that the pick describes, and the network is built when it is first used.
+    With `builds`, every network is built, which checks it completely. Otherwise, if a line has a pick, its spec is
+    only compared with the text of the pick's network, which is built when it is first used.
     """
 
     def __init__(self, space: SearchSpace | None, *, builds: bool) -> None:
@@ -118,7 +118,7 @@ class _LineReader:
         budget = self._budgets.setdefault(line.budget, line.budget)
         latency = line.latency
         if latency is not None:
-            # by all fields: equal devices may differ in temperature
+            # the temperature is part of the key, since equal devices may differ in it
             device = self._devices.setdefault((latency.device, latency.device.temperature_c), latency.device)
             latency = replace(latency, device=device)
         return {"budget": budget, "latency": latency}
@@ -157,7 +157,7 @@ def _damaged(place: str, why: str) -> RecordError:
 
 
 EVALUATIONS = "evaluations.jsonl"
-# Size of the parts in which the end of the file is read to find an incomplete last line.
+# Size of the blocks in which a file is read from its end to find an incomplete last line.
 BLOCK_BYTES = 1 << 16
 # A run of 3,000 networks takes 10 MB.
 MAX_BYTES = 1 << 30
@@ -200,9 +200,9 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds
     Args:
         folder: folder of a run.
         space: space of the run; if given, picks outside the space are refused, and reading is faster.
-        builds: build every network. Otherwise a network of the space is built when it is first used, which takes a
-            tenth of the time. Its text is compared with its pick in either case. That its layers fit together is
-            then checked on first use only, which may raise the same error.
+        builds: build every network. Otherwise, a network of the space is built when it is first used, so that reading
+            takes a tenth of the time. Whether its layers fit together is then checked on first use, which may raise
+            the same error. Its text is compared with its pick in either case.
 
     Raises:
         RecordError: the file is missing, or a line is not a record; the message starts with ``file:line``.

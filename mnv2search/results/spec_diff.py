@@ -1,4 +1,4 @@
-"""What differs between two networks, row by row, and the effect on their costs."""
+"""The differences between two networks, row by row, and the effect on their costs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mnv2search.spec.model_spec import ModelSpec
 
 
 class Change(NamedTuple):
-    """A field of two values that differs.
+    """A field whose values differ.
 
     Attributes:
         key: key of the field in YAML, such as ``t``.
-        before: text of the value in YAML.
+        before: first value, as YAML; likewise `after`.
     """
 
     field: str
@@ -29,7 +29,7 @@ class Part(NamedTuple):
 
     Attributes:
         at: address in the spec, such as ``blocks[2]``.
-        text: stage as a file writes it.
+        text: stage as YAML.
         first: number of the first block within its row, from 1; likewise `last`.
         blocks: number of blocks of the row; 0 for a stage that is not a row.
     """
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The address, with the numbers of the blocks if they are only a part of the row.
+        """The address, with the numbers of the blocks if the row has others too.
 
         >>> Part("blocks[2]", "", 0, 0, first=2, last=3, blocks=3).label
         'blocks[2] 2-3/3'
@@ -98,5 +98,5 @@ class SpecDiff:
 
     @property
     def is_same(self) -> bool:
-        """Whether the networks differ in nothing but their names."""
+        """Whether the networks are equal except for their names."""
         return not self.changes and all(s.before and s.after and not s.changes for s in self.stages)

@@ -1,4 +1,4 @@
-"""Evaluations read from a file, whose networks are built when they are first used."""
+"""Evaluations from a file, whose networks are built when they are first used."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StoredEvaluation(Evaluation):
 
     @property
     def name(self) -> str:
-        """The name of the network, which is not built for it."""
+        """The name of the network, which need not be built."""
         return self._network.name
 
     def __eq__(self, other: object) -> bool:

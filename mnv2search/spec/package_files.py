@@ -1,4 +1,4 @@
-"""The files that ship with the package, and their names; nothing is parsed, so that shells complete names at once."""
+"""The files that ship with the package, and their names; no spec is parsed, so that shell completion is fast."""
 
 from __future__ import annotations
 

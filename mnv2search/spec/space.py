@@ -157,7 +157,7 @@ def resolve(space: SearchSpace, pick: Sequence[int]) -> ModelSpec:
 
 
 def blocks_of(space: SearchSpace, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
-    """The rows of the network of a pick; whether they form a network is checked by `resolve` only.
+    """The rows of a pick's network; only `resolve` checks that they form a valid network.
 
     Raises:
         OptionError: the pick does not have exactly one valid index for each axis.
@@ -168,7 +168,7 @@ def blocks_of(space: SearchSpace, pick: Sequence[int]) -> tuple[BlockSpec, ...]:
 
 
 def options_beside_rows(space: SearchSpace, pick: Sequence[int]) -> Pick:
-    """The part of a pick that chooses fields of the network itself, such as its width, and none of a row."""
+    """The part of a pick that sets fields of the whole network, such as its width, rather than of a row."""
     return tuple([pick[axis] for axis, *_ in space._layout.top])
 
 

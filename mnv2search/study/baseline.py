@@ -22,9 +22,9 @@ SMALLER = 6
 # Up to this side the total stride of 32 leaves too small a feature map, so the stem and the second row get stride 1.
 SMALL_SIDE_PX = 64
 
-# Networks of the grid, the slowest within the budget, that count as the obvious choice.
+# Number of obvious networks of the grid, the slowest within the budget.
 OBVIOUS = 3
-# Resolutions of the network of given weights that count as the obvious choice.
+# Number of resolutions of the network of given weights that count as obvious networks.
 OBVIOUS_GIVEN = 2
 
 
@@ -59,8 +59,8 @@ def baseline_grid(space: SearchSpace) -> tuple[ModelSpec, ...]:
 def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
     """The network of given weights at every resolution of a space and at smaller ones, with the head of the space.
 
-    Smaller resolutions let the whole network fit into small budgets; a space of at most 64 px has none. Resolutions
-    at which the network cannot have this head are left out.
+    Smaller resolutions let the whole network fit into small budgets; none are added if the smallest of the space is
+    64 px or less. Resolutions at which the network cannot have this head are left out.
     """
     template = space.template
     shape = replace(given, head=template.head)
@@ -76,10 +76,10 @@ def given_shapes(space: SearchSpace, given: ModelSpec) -> tuple[ModelSpec, ...]:
 
 
 def obvious_of(slowest_first: Sequence[ModelSpec], *, given: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
-    """The obvious choices among networks within the budget, sorted slowest first.
+    """The obvious networks among those within the budget, which are sorted slowest first.
 
-    These are the slowest of the grid, and the network of given weights at the two largest resolutions that fit, since
-    the first may not fit when it is measured again.
+    These are the slowest networks of the grid, and the network of given weights at its two largest fitting
+    resolutions, since the largest may no longer fit when it is measured again.
     """
     own = [spec for spec in slowest_first if spec in given][:OBVIOUS_GIVEN]
     return (*own, *[spec for spec in slowest_first if spec not in given][:OBVIOUS])

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # The upper end of a measured interval must fit, so a prediction leaves room for half an interval.
 HEADROOM = 0.015
-# Interest of networks that are faster than the region of interest.
+# Highest interest of networks that are faster than the region of interest.
 OF_FAST = 1e-3
 # Picks whose features are cached, at about 1 kB each; more than the sampler considers between two fits.
 REMEMBERED = 20_000

@@ -29,9 +29,9 @@ from mnv2search.study.types import Evaluated, Phase, Stage
 # Networks of the initial design, and random picks from which they are chosen.
 FIRST_PICKS = 12
 FIRST_DRAWS = 200
-# Shares of the latency budget within which networks that are similar to that of given weights are evaluated first.
+# Shares of the latency budget within which networks that are similar to the network of given weights come first.
 SIMILAR_SHARES = (1.0, 0.85, 0.7)
-# Such networks, of resolutions spread over those of the space, that are trained first if every network is trained.
+# Number of such networks, at resolutions spread over the space, that are trained first if every network is trained.
 SIMILAR_TRAINED = 3
 # Random picks from which the band of a preparation is chosen.
 BAND_DRAWS = 4000
@@ -248,7 +248,7 @@ def _ask(state: SearchState, journal: Journal) -> list[Asked]:
 def measure_finalists(state: SearchState) -> None:
     """Measure the best networks again, side by side with the best of the baseline; no earlier latency is reused.
 
-    The best of the baseline are the obvious choices, unless their accuracy is known exactly.
+    The best of the baseline are the obvious networks, unless their accuracy is known exactly.
     """
     budget, seed = state.budget, state.settings.seed
     of_region, rated = state.plan.is_prepared, state.rated

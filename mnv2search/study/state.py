@@ -30,8 +30,8 @@ class SearchState:
 
     Args:
         spent_s: time that was already used, for instance to read images.
-        limit: returns a shorter time limit for the search, or None; called after the measurement of the baseline
-            with its slowest network within the budget or, if none is, with its fastest.
+        limit: function that returns a shorter time limit for the search, or None. It is called after the baseline
+            is measured, with the slowest network of the grid within the budget or, if none is, with the fastest.
 
     Attributes:
         next_trial: number of the next network of the space, above all known numbers even if records were lost.
@@ -119,7 +119,7 @@ class SearchState:
             self._climb(item.evaluation)
 
     def _rank(self, added: list[Evaluation] | None) -> None:
-        """Compare added networks with the best, or (None) all networks."""
+        """Update the best network by the added ones or, for None, by all networks."""
         if added is None:
             self.best, self._front, self._since_front, added = None, (), [], list(self.networks.values())
         self._since_front += [e for e in added if e.accuracy is not None]
@@ -184,7 +184,7 @@ class SearchState:
         return self.latency.measure(specs, time_s=time_s, on_progress=lambda _: self.tell_progress(phase))
 
     def learn(self) -> None:
-        """Fit the latency predictor to the latest measurements, as many as it stores."""
+        """Fit the latency predictor to as many of the latest measurements as it can store."""
         networks = [*islice(filter(_measured, reversed(self.networks.values())), REMEMBERED)][::-1]
         latest = [*filter(_measured, self.baseline.values()), *networks][-REMEMBERED:]
         if latest:
@@ -204,7 +204,7 @@ class SearchState:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def limit_time(self) -> None:
-        """Shorten the search by the slowest network of the baseline within the budget."""
+        """Apply the time limit for the slowest network of the grid within the budget, or else for the fastest."""
         grid = [e for e in self.baseline.values() if e.spec in self.grid and e.latency is not None]
         fitting = [e for e in grid if e.is_feasible]
         chosen = max(fitting, key=median_ms_of) if fitting else min(grid, key=median_ms_of, default=None)

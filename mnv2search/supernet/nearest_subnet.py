@@ -32,10 +32,10 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
 
 
 def fitting_subnets(space: SearchSpace, old: ModelSpec, *, fits: Callable[[Pick], bool]) -> tuple[Pick, ...]:
-    """For every resolution of a space, the pick most similar to another network, without the blocks that do not fit.
+    """For every resolution of a space, the pick most similar to another network, with blocks removed until it fits.
 
-    Blocks are removed until `fits` returns True: first those with the most multiply-adds, since a residual block of a
-    trained network is worth about as much as another. Resolutions at which no such network fits are left out.
+    Blocks with the most multiply-adds are removed first, since all residual blocks of a trained network are worth
+    about the same. Resolutions at which no such network fits are left out.
     """
     best, alike = most_alike(space, old)
     index = next((index for index, axis in enumerate(space.axes) if axis.at == RESOLUTION), None)

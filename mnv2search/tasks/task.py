@@ -136,7 +136,7 @@ OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
-# Fewest epochs for which measures against overfitting, such as mixing images, are worth their cost.
+# Fewest epochs for which measures against overfitting, such as mixup, are worth their cost.
 LONG_EPOCHS = 30
 
 
@@ -148,7 +148,7 @@ class Task(ABC, Generic[D, E, B]):
         metric: name of the main metric.
         head: type of the networks' head.
         recipe: name of the default recipe.
-        short_recipe: name of the default recipe for fewer than `LONG_EPOCHS` epochs; empty for the same.
+        short_recipe: name of the default recipe for fewer than `LONG_EPOCHS` epochs; empty for `recipe`.
         unused: settings of a recipe that the task ignores; a recipe that sets one is refused.
         packages: packages required for training, which are in the extra ``train``.
         tries: number of examples by which an evaluation is timed.

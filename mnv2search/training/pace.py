@@ -12,7 +12,7 @@ TRIAL_STEPS = 24
 TRIAL_SHARE = 0.1
 # Share of the time to plan with; the rest is for delays.
 TIME_SHARE = 0.95
-# A plan is lengthened if it would use less than this share of the time, up to this share of its steps.
+# A plan is lengthened if it would use less than the first share of the time, until the second share of its steps.
 LEAST_USED, LAST_LENGTHENED = 0.9, 0.9
 # Largest share of the time for steps and evaluations that evaluations take, apart from the last.
 JUDGING_SHARE = 0.25

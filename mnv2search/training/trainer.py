@@ -276,7 +276,7 @@ class Trainer(Generic[B]):
     # -- length --------------------------------------------------------------------------------------------------
 
     def _set_length(self) -> None:
-        """Plan the steps that fit into the time by the leader's speed, and other numbers if it changes."""
+        """Plan the steps that fit into the time at the leader's speed, and adjust the plan if the speed changes."""
         state, pace, team = self.state, self.pace, self.job.team
         pace.stepped(state.step, self.learner.last_work)
         if state.step == state.steps or not pace.is_limited:

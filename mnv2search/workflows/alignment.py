@@ -1,4 +1,4 @@
-"""Pair the blocks of two networks so that similar blocks at the same scale stand beside each other."""
+"""Align the blocks of two networks so that similar blocks at the same scale are paired."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from itertools import accumulate
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rows import BlockSpec
 
-# Cost of a block without a counterpart; two blocks are paired if that costs less than leaving both alone.
+# Cost of a block without a counterpart; two blocks are paired if that costs less than leaving both unpaired.
 ALONE = 1.0
-# Added where one of two networks halves its maps and the other does not: all later pairs are at different scales.
+# Added if only one of the networks halves the resolution, since all later pairs are then at different scales.
 PER_STRIDE = 1.0
 # Cost of a pair whose channels differ by a factor of e, and for each other field that differs.
 PER_FACTOR, PER_FIELD = 0.5, 0.15
@@ -24,8 +24,9 @@ class Block:
     """A block of a network.
 
     Attributes:
-        row: number of its row; `number` is its own number within the row, both from 0.
-        stride: stride as written: that of the row for its first block, else 1.
+        row: index of the row in the network.
+        number: index of the block in its row.
+        stride: stride of the row for its first block, else 1.
     """
 
     row: int
@@ -90,7 +91,7 @@ def _cost(one: Block, other: Block) -> float:
 
 
 def _traced(ones: tuple[Block, ...], others: tuple[Block, ...], totals: list[list[float]]) -> Iterator[Pair]:
-    """The cheapest alignment from its end; of equally cheap ones, that whose last blocks are alone."""
+    """Yield the cheapest alignment from its end; among equal costs, unpaired blocks come last."""
     row, column = len(ones), len(others)
     while row or column:
         total = totals[row][column]

@@ -33,13 +33,13 @@ def diff(
     precision: str = "fp32",
     on_note: Callable[[str], None] = lambda _: None,
 ) -> SpecDiff:
-    """What differs between two networks, row by row, and the effect on their costs, as `mnv2search diff` shows it.
+    """The differences between two networks, row by row, and the effect on their costs, as in `mnv2search diff`.
 
     Args:
         before: a network, its file or its published name, or a `.pt` or `.pt2` file.
         after: the network to compare it with.
-        device: device whose latencies are predicted from earlier measurements; None predicts none.
-        precision: precision of the device, and of the weights and activations whose memory is counted.
+        device: device whose latencies are predicted from earlier measurements; None for no prediction.
+        precision: precision of the predicted latency and of the counted memory (weights and activations).
         on_note: called with the reason if no latency is predicted.
 
     Raises:
@@ -52,7 +52,7 @@ def diff(
     if precision not in BYTES:
         raise OptionError(f"precision is {precision!r}", hint=f"use one of {', '.join(BYTES)}")
     if before == after == "-":
-        raise OptionError("standard input holds one network only", hint="name a file for the other one")
+        raise OptionError("only one network can be read from standard input", hint="give a file for the other one")
     counted, plans = cast(Precision, precision), (plan(chosen_spec(before)), plan(chosen_spec(after)))
     specs = plans[0].spec, plans[1].spec
     latencies: tuple[Latency, ...] = ()
@@ -75,7 +75,7 @@ def diff(
 
 
 def _changes(one: object, other: object, *, skipped: frozenset[str] = frozenset()) -> tuple[Change, ...]:
-    """The fields of two values of the same type that differ."""
+    """The fields in which two values of the same type differ."""
     kind = type(one)
     return tuple(
         Change(name, key, *(spelled(kind, name, getattr(value, name)) for value in (one, other)))
@@ -102,7 +102,7 @@ def _stages(one: Plan, other: Plan) -> Iterator[StageDiff]:
 
 
 def _stage(one: Plan, other: Plan, at: str, changes: tuple[Change, ...]) -> StageDiff:
-    """The comparison of a stage that is not a row; a stage that only one network has has no changes."""
+    """The comparison of a stage that is not a row; without changes if only one network has the stage."""
     before, after = (
         next((Part(at, stage_text(p.spec, at), s.params, s.madds) for s in stage_costs(p) if s.at == at), None)
         for p in (one, other)
@@ -111,7 +111,7 @@ def _stage(one: Plan, other: Plan, at: str, changes: tuple[Change, ...]) -> Stag
 
 
 def _head_changes(one: Head | None, other: Head | None) -> tuple[Change, ...]:
-    """The fields of two heads that differ; heads of other kinds, or with other extra layers, differ as a whole."""
+    """The fields in which two heads differ; heads of other kinds or with other extra layers differ as a whole."""
     if one == other or one is None or other is None:
         return ()
     if type(one) is type(other) and (changes := _changes(one, other)):
@@ -121,13 +121,13 @@ def _head_changes(one: Head | None, other: Head | None) -> tuple[Change, ...]:
 
 @dataclass
 class _Pairs:
-    """Aligned blocks of one row of each network; `row` is None for a network without a counterpart."""
+    """Aligned blocks of one row of each network; a list is empty if that network has no counterpart."""
 
     plans: tuple[Plan, Plan]
     blocks: tuple[list[Block], list[Block]] = field(default_factory=lambda: ([], []))
 
     def takes(self, pair: tuple[Block | None, Block | None]) -> bool:
-        """Whether a pair is of the same rows, and at least one of its blocks continues a row of this group."""
+        """Whether a pair belongs to this group: a block continues a row of the group, and none is of another row."""
         rows = [own[0].row if own else None for own in self.blocks]
         same = [block is not None and block.row == row for block, row in zip(pair, rows, strict=True)]
         other = [block is None or row is None for block, row in zip(pair, rows, strict=True)]

@@ -38,8 +38,8 @@ def explain(
 
     Args:
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
-        device: device whose latency is predicted; None predicts none.
-        precision: precision of the device, and of the weights and activations whose memory is counted.
+        device: device whose latency is predicted; None for no prediction.
+        precision: precision of the predicted latency and of the counted memory (weights and activations).
         width: width multiplier (overrides the file).
         resolution: side, or height and width (overrides the file).
         head_output: output of a detector or segmenter (overrides the file).
@@ -89,7 +89,7 @@ def usable_predictor(device: str, on_note: Callable[[str], None]) -> LatencyPred
 
 
 def predicted_stages(predictor: LatencyPredictor, laid_out: Plan, stages: Sequence[StageCost]) -> PredictedStages:
-    """The predicted latency of a network and of its stages; the predictor must know its error."""
+    """The predicted latency of a network and of its stages; the error of the predictor must be known."""
     assert predictor.error is not None
     times = predictor.breakdown(laid_out)
     return PredictedStages(

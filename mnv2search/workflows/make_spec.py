@@ -38,19 +38,19 @@ def make_spec(
     Args:
         source: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
         output: YAML file to write; None writes nothing.
-        name: name of the network; by default that of the source, with the seed for a random draw.
+        name: name of the network; default: that of the source, followed by the seed for a random draw.
         classes: number of classes (overrides the file); likewise the following three.
         width: width multiplier.
         resolution: side, or height and width.
         head_output: output of a detector or segmenter.
         pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
-        random: draw every choice that is not picked.
+        random: draw at random every choice that is not picked.
         seed: seed of the random draw; None is 0.
         force: overwrite an existing file.
 
     Raises:
-        Mnv2SearchError: the source or an option does not give one network, or the file cannot be written.
+        Mnv2SearchError: the source and the options do not specify one network, or the file cannot be written.
 
     >>> make_spec("mobilenet_v2_1.0_224", width=0.5, classes=5).head.classes
     5
@@ -89,6 +89,6 @@ def _generator(seed: int | None, *, is_used: bool, first: bool) -> Random | None
 def _check_file(path: Path, *, force: bool) -> None:
     if path.suffix not in YAML:
         raise OptionError(
-            f"{path} does not end in .yaml", hint="name a .yaml file, or leave -o out to print the spec"
+            f"{path} does not end in .yaml", hint="give a .yaml file, or leave -o out to print the spec"
         )
     check_output(path, force=force)

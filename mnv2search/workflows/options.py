@@ -115,7 +115,7 @@ def check_output(path: Path, *, force: bool) -> None:
 
 
 def saved_spec(name: str) -> ModelSpec | None:
-    """The spec in a `.pt` or `.pt2` file of ours; None for other names.
+    """The spec in a `.pt` or `.pt2` file of mnv2search; None for other names.
 
     Raises:
         OptionError: there is no such file.

@@ -1,4 +1,4 @@
-"""What shells complete: in a real bash, in the form that zsh and fish read, and without loading torch."""
+"""Shell completion: in a real bash, in the formats of zsh and fish, and without importing torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def offered(*words: str) -> set[tuple[str, str]]:
-    """The kind and value of each item for the last word."""
+    """The kind and value of each completion of the last word."""
     found = ShellComplete(cli, {}, "mnv2search", COMPLETE_VARIABLE).get_completions(list(words[:-1]), words[-1])
     return {(item.type, item.value) for item in found}
 

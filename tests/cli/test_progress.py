@@ -12,7 +12,7 @@ from mnv2search.cli import progress
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is drawn on a terminal."""
+    """The output on a terminal."""
     out = io.StringIO()
     monkeypatch.setattr(progress, "stderr_console", lambda: Console(file=out, force_terminal=True, width=100))
     return out

@@ -1,4 +1,4 @@
-"""The commands `spec`, `explain` and `diff`: output, files and refusals."""
+"""The commands `spec`, `explain` and `diff`: output, files and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of the clocks from files as Linux has them, and from none."""
+"""CPU frequency settings, read from the files of Linux or without any."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def shown(rows: Rows, width: int) -> list[str]:
 
 
 def first_words(lines: list[str]) -> list[str]:
-    """The names in the first column, which follow the rule."""
+    """The names in the first column, below the horizontal rule."""
     rule = next(index for index, line in enumerate(lines) if line.startswith(" ─"))
     return [line.split()[0] for line in lines[rule + 1 : lines.index("", rule)]]
 

@@ -1,4 +1,4 @@
-"""What the state of a search keeps up to date equals what all evaluations say."""
+"""The incrementally updated state of a search equals the state computed from all evaluations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VALUES = (0.5, 0.6, 0.6, 0.7, 0.75)
 
 
 def evaluated(random: Random, trial: int, pick: Pick) -> Evaluated:
-    """An evaluation with few different values, of which some are missing, so that many are equal."""
+    """An evaluation with values that are often equal and sometimes missing."""
     spec = replace(resolve(SPACE, pick), name=f"net-{trial}")
     with open_device("simulated") as device:
         ms = random.choice(TIMES_MS)

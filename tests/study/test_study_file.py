@@ -1,4 +1,4 @@
-"""A study file holds what Optuna's own storage would hold."""
+"""A study file has the same content as a file that Optuna's storage writes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def by_optuna(path: Path) -> Path:
-    """A file that Optuna's own storage wrote."""
+    """A file written by Optuna's storage."""
     storage = RDBStorage(f"sqlite:///{path}")
     study = optuna.create_study(study_name=STUDY, storage=storage, directions=list(DIRECTIONS))
     for one in TRIALS:

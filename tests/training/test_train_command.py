@@ -188,7 +188,7 @@ def test_weights_come_over_from_another_network(run: Run, laid: Path, tmp_path: 
     wider = ("train", "mine.yaml", "--width", "0.5", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1")
     done = run(*wider, "--from", "small/best.pt", "-o", "wide")
     assert done.code == 0, done.err
-    assert "of the parameters came over, the classifier too" in " ".join(done.out.split())
+    assert "of the parameters were taken over, the classifier too" in " ".join(done.out.split())
     assert "is used, with random weights" not in done.err
     named = run("train", "small/best.pt", "--data", "photos", "--recipe", "quick.yaml", "--epochs", "1", "-o", "anew")
     assert named.code == 0, named.err

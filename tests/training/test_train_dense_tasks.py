@@ -1,4 +1,4 @@
-"""Detectors and segmenters learn: augmentation, figures, resumption, initial weights, the command."""
+"""Detectors and segmenters learn: augmentation, metrics, resumption, initial weights, the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of two networks beside each other."""
+"""The alignment of the blocks of two networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two networks row by row: what differs, and what it costs."""
+"""Differences between two networks, row by row, and their effect on the costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ V2 = load_spec("mobilenet_v2_1.0_224")
 
 
 def changed(found: SpecDiff) -> Changes:
-    """The changes of every stage of A that has any."""
+    """The changes of every stage of A that differs in B."""
     return {
         stage.before.at: {change.field: (change.before, change.after) for change in stage.changes}
         for stage in found.stages
@@ -132,5 +132,5 @@ def test_a_space_is_no_network() -> None:
 
 
 def test_standard_input_holds_one_network() -> None:
-    with pytest.raises(OptionError, match="one network only"):
+    with pytest.raises(OptionError, match="only one network"):
         diff("-", "-")

@@ -1,4 +1,4 @@
-"""The diagnosis on prepared machines and installations, and the command on this one."""
+"""The diagnosis of simulated machines and installations, and the command on this machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LITERT = Extra(name="litert", packages=(MISSING,), is_complete=False, command="p
 
 @pytest.fixture
 def present(tmp_path: Path) -> dict[str, Distribution]:
-    """The packages of a folder as pip leaves it."""
+    """The packages in a folder with metadata as pip writes it."""
     for name in (
         "mine-1.0",
         "numpy-2.4.6",

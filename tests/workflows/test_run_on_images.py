@@ -348,7 +348,7 @@ def test_the_network_that_will_be_better_in_the_remaining_time_is_trained_on(
     found = finetuned_of([slow], images, folder=tmp_path / "one", clock=CountingClock(0.02), **usual)
     assert found is not None
     assert found.networks[found.best] == fast
-    assert f"{fast.spec.name} is trained on, although {slow.spec.name} is better so far" in " ".join(found.notes)
+    assert f"{fast.spec.name} is trained further, although {slow.spec.name} is better so far" in " ".join(found.notes)
     values[slow.spec.name] = 0.9
     found = finetuned_of([slow], images, folder=tmp_path / "two", clock=CountingClock(0.02), **usual)
     assert found is not None
@@ -440,7 +440,7 @@ def test_where_time_is_short_fewer_networks_are_trained(
     assert len(found.networks) < len(candidates)
     left_out = len(candidates) - len(found.networks)
     assert f"{left_out} of {len(candidates)} networks were not trained separately, for lack of time" in found.notes[0]
-    assert found.uncompared == "none of the MobileNetV2 grid is within the budget"
+    assert found.uncompared == "no network of the MobileNetV2 grid is within the budget"
     assert f"not compared with an obvious network: {found.uncompared}" in "".join(
         finetuned_lines(found, folder=tmp_path)
     )
@@ -454,7 +454,7 @@ def test_too_little_time_for_a_comparison_is_told_with_the_time_it_takes(
     found = finetuned_of(some[:1], images, **request)
     assert found is not None
     assert found.compared is None
-    assert "8 training steps of each take about" in found.uncompared
+    assert "8 training steps of each network take about" in found.uncompared
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
 
 
@@ -667,7 +667,7 @@ def test_a_longer_run_ships_what_it_shipped_before_until_a_longer_training_is_be
 
         patch.setattr("mnv2search.workflows.search.finetune.finetune", none_better)
         kept = ran(longer)
-    assert any("the earlier ones are kept" in note for note in kept.notes)
+    assert any("the earlier trainings are kept" in note for note in kept.notes)
     assert kept.finetuned is not None
     assert kept.finetuned.held_out == first.finetuned.held_out
     assert load_spec(str(folder / "ship.yaml")) == ship

@@ -1,4 +1,4 @@
-"""The time of a run is divided by how many epochs it allows."""
+"""The division of a run's time depends on the number of epochs that fit into it."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_a_training_begins_with_the_weights_of_imagenet(run: Run) -> None:
     assert done.code == 0, done.err
     assert f"initial weights: {NAME} of {NETWORK}" in done.err
     assert "37.6 %" not in done.err
-    assert "% of the parameters came over" in done.out
+    assert "% of the parameters were taken over" in done.out
 
 
 @pytest.mark.usefixtures("photos")

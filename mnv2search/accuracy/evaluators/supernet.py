@@ -168,7 +168,7 @@ class SupernetEvaluator(Evaluator):
         return model
 
     def seen_images(self, spec: ModelSpec) -> float:
-        """The images of the shared training divided by the networks of a step; 0 for a network outside the space."""
+        """Images seen in the shared training divided by the networks of a step; 0 for a network outside the space."""
         supernet = self._trained()
         pick = pick_of(supernet.net.space, with_classes(spec, len(self.dataset.classes)))
         return 0.0 if pick is None else supernet.state.images / PASSES

@@ -122,7 +122,7 @@ class TrainEvaluator(Evaluator):
         return self._initial(spec, seed=seed) if (file := self.weights_file(spec)) is None else read_network(file)
 
     def seen_images(self, spec: ModelSpec) -> float:
-        """The images of the training of the search, if the network was trained."""
+        """Images seen in the training of the network during the search; 0 if it was not trained."""
         seen = self._length.steps * min(self.recipe.batch, len(self.dataset.part("train")))
         return 0.0 if self.weights_file(spec) is None else float(seen)
 
@@ -175,7 +175,7 @@ class TrainEvaluator(Evaluator):
             detail=(
                 f"{length} of the recipe {self._options['recipe'][0]} on "
                 f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
-                "validation images; intervals are those of a share of so many images"
+                "validation images; intervals are those of a proportion of this number of images"
             ),
         )
 
@@ -206,7 +206,9 @@ class TrainEvaluator(Evaluator):
         spec = self.task.fitted(spec, self.dataset)
         parts, model, notes = self._parts(spec), self._initial(spec, seed=seed), list[str]()
         if self._first is not None and not corresponds(spec, self._first.spec):  # such as the baseline
-            notes.append(f"{spec.name} has other stages than the initial weights and was trained from random ones")
+            notes.append(
+                f"{spec.name} has other stages than the initial weights, so it was trained from random weights"
+            )
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
             def progressed(progress: Progress) -> None:

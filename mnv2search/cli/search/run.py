@@ -132,10 +132,10 @@ NOTHING_FITS = 3
 @click.option(
     "--finetune/--no-finetune",
     default=None,
-    help="At the end, train the best networks of the search and the obvious ones (MobileNetV2 near the budget and, "
-    "with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse half after "
-    "each round. Then train the last network for half of --time, and ship it. On by default with --data; if every "
-    "candidate is trained (--accuracy train, train-dense), from --time 15m.",
+    help="At the end, train the best networks of the search and the obvious networks (MobileNetV2 near the budget "
+    "and, with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse "
+    "half after each round. Then train the last network for the rest of --time, and ship it. On by default "
+    "with --data; if every candidate is trained (--accuracy train, train-dense), from --time 15m.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.text(
     "--recipe",
     metavar="NAME|FILE",
-    help="slim, modern, short, dense, or a YAML file. Default: modern, or short for less than 30 epochs; dense for "
+    help="slim, modern, short, dense, or a YAML file. Default: modern, or short for fewer than 30 epochs; dense for "
     "detectors and segmenters.",
 )
 @click.option("--lr", type=Positive(), metavar="RATE", help="Learning rate (overrides the recipe).")

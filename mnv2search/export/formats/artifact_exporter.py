@@ -24,9 +24,9 @@ from mnv2search.spec.plan import Plan
 
 
 class NetworkContent(NamedTuple):
-    """What is written into a file: a plan with its weights and, for int8, ranges of activations.
+    """The content of a file: a plan with its weights and, for int8, ranges of activations.
 
-    `preprocessing` is None for files that are only compared.
+    `preprocessing` is None for files that are only compared with the network.
     """
 
     plan: Plan
@@ -55,7 +55,7 @@ class LoweredExporter(ABC):
 
     @abstractmethod
     def lowered(self, content: NetworkContent) -> bytes:
-        """The bytes of a file; the preprocessing is among them if the format has room for metadata."""
+        """The bytes of a file, including the preprocessing if the format has metadata."""
 
     @abstractmethod
     def run(self, source: Path | bytes) -> Run:

@@ -1,4 +1,4 @@
-"""Settings of the processors' clocks that spoil measurements, as Linux reports them."""
+"""CPU frequency settings that disturb measurements, as Linux reports them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from mnv2search.latency.runner.identity import SYS, governor, read_text
 
 STEADY = "performance"
-# Bits of get_throttled that hold now, not only since the start of the machine.
+# Meaning of the lowest bits of get_throttled, which are about the present; others are about the time since the start.
 # Source: Raspberry Pi documentation, vcgencmd get_throttled.
 PI_STATES = ("low voltage", "a capped clock", "throttling", "the soft temperature limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrequencyScaling:
-    """The state of the clocks; what the system does not report is empty, 0 or None.
+    """The CPU frequency settings of a machine; what the system does not report is empty, 0 or None.
 
     Attributes:
         governors: the different frequency governors of the processors.
         max_khz: the highest clock of any processor, in kHz.
-        capped: number of processors whose clock is limited below their highest.
-        throttled: number of times that a core was slowed down by heat since the start of the machine.
-        limits: what a Raspberry Pi is slowed down by at present.
-        has_boost: whether processors may exceed their base clock for a while.
+        capped: number of processors whose maximum clock is set below the hardware's limit.
+        throttled: number of times that a core was throttled by heat since the machine was started.
+        limits: present causes of throttling of a Raspberry Pi.
+        has_boost: whether turbo clocks are on.
     """
 
     governors: tuple[str, ...]
@@ -36,7 +36,7 @@ class FrequencyScaling:
 
 
 def frequency_scaling(sys: str = SYS) -> FrequencyScaling:
-    """The state of the clocks of this machine; `sys` is the folder of sysfs."""
+    """The CPU frequency settings of this machine; `sys` is the folder of sysfs."""
     root = os.path.join(sys, "devices", "system", "cpu")
     names = [name for name in _names(root) if re.fullmatch(r"cpu\d+", name)]
     cores = [os.path.join(root, name) for name in names]

@@ -100,7 +100,7 @@ class LatencyCache:
 
 
 def default_folder(environment: Mapping[str, str]) -> Path:
-    """The folder of measured latencies in our cache folder.
+    """The folder of measured latencies in the cache folder.
 
     >>> default_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
     '/var/cache/mnv2search/latency'

@@ -92,7 +92,7 @@ class FeatureTable:
         return total
 
     def units_of(self, network: Plan) -> Matrix:
-        """The features of every unit of a network, (U, len(NAMES)), which with ``networks`` add up to the network's.
+        """Features of every unit of a network, (U, len(NAMES)); with ``networks``, they add up to the network's.
 
         Weights beyond the cache are divided among the units in proportion to their weights.
         """

@@ -17,7 +17,7 @@ from mnv2search.untrusted import UnsafeFileError, is_regular, read_text
 MIN_BYTES, MAX_BYTES = 1 << 10, 512 << 20
 # Maximum number of files, and depth of subfolders, that are searched in a folder.
 MOST_FILES, DEPTH = 1000, 4
-# Files of ours, which contain a spec.
+# Suffixes of the weights files that mnv2search writes, which contain a spec.
 OURS = (".pt", ".pt2")
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin", ".ckpt", ".npz")
 # Packages whose only content is a weights file.

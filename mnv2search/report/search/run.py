@@ -24,7 +24,7 @@ COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 
 def run_rows(result: SearchResult, *, ships: bool = True) -> Rows:
-    """The front as a table, in which the network to ship stands out unless another one `ships`."""
+    """The front as a table; with `ships`, its network to ship is emphasized."""
     title = f"Pareto front: {counted(len(result.front), 'network')}"
     rows = front_rows(result.front, rivals_of=result.rivals_of, title=title)
     return rows if ships else replace(rows, stressed=frozenset())

@@ -1,1 +1,1 @@
-"""The stages of networks as text and JSON: where their cost goes, and what differs between two networks."""
+"""Reports on the stages of networks: the cost of each stage, and the differences between two networks."""

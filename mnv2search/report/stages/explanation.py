@@ -1,4 +1,4 @@
-"""Where the parameters, multiply-adds, memory and predicted time of a network go, as text and JSON."""
+"""The parameters, multiply-adds, memory and predicted time of a network by stage, as text and JSON."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def explanation_rows(explanation: Explanation) -> Rows:
             *([] if predicted is None else [_ms(predicted, predicted.latency.median_ms), TOTAL]),
         ),
         notes=(
-            "memory: largest need of a layer of the stage for its input, output and waiting maps; the total is the "
-            "peak of the network",
+            "memory: input, output and waiting maps of the layer that needs most in the stage; the total is the peak "
+            "of the network",
             *([] if predicted is None else _time_notes(predicted)),
         ),
     )
@@ -66,8 +66,8 @@ def _with_fixed_time(table: Rows, predicted: PredictedStages) -> Rows:
 def _time_notes(predicted: PredictedStages) -> Iterator[str]:
     yield (
         f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, mean error "
-        f"{100 * predicted.error:.1f} %; the parts of the stages are not measured, and least certain for stem and "
-        "head; fixed: the same for every network"
+        f"{100 * predicted.error:.1f} %; times of stages are not measured, and least certain for the stem and the "
+        "head; fixed: time that does not depend on the network"
     )
     if predicted.extrapolates:
         yield "the network is unlike all networks measured on this device, so the prediction is a guess"
@@ -92,7 +92,7 @@ def _kb(size_bytes: int) -> str:
 
 
 def _ms(predicted: PredictedStages, value_ms: float) -> str:
-    """A part of the predicted latency; all parts have as many digits."""
+    """A part of the predicted latency; all parts have the same number of decimals."""
     return f"{value_ms:.{3 if predicted.latency.median_ms < 10 else 2}f}"
 
 

@@ -1,4 +1,4 @@
-"""What differs between two networks, as text and JSON."""
+"""The differences between two networks, as text and JSON."""
 
 from __future__ import annotations
 

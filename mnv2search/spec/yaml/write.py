@@ -54,11 +54,11 @@ class PickWriter:
         self._texts: dict[Pick, tuple[str, str]] = {}
 
     def dumps(self, pick: Sequence[int], *, name: str) -> str:
-        """The text of the network of a pick, renamed; whether its layers fit together is not checked.
+        """The text of a pick's network under a name; whether its layers fit together is not checked.
 
         Raises:
             OptionError: the pick does not have exactly one valid index for each axis.
-            SpecError: the options or the name break rules.
+            SpecError: the options or the name are invalid.
         """
         if (problem := name_problem(name)) is not None:
             raise SpecError.from_problems([problem])
@@ -100,7 +100,7 @@ def _name_text(name: str) -> str:
 
 
 def stage_text(spec: ModelSpec, at: str) -> str:
-    """A stage as a file writes it; `at` is ``stem``, ``last_channels``, ``head`` or a row such as ``blocks[2]``.
+    """A stage as YAML; `at` is ``stem``, ``last_channels``, ``head`` or a row such as ``blocks[2]``.
 
     >>> from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     >>> stage_text(ModelSpec(name="m", blocks=(BlockSpec(channels=24, kernel=5),)), "blocks[0]")

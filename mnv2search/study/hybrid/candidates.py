@@ -21,7 +21,7 @@ class Description:
         features: generic features, (N, F), in any unit, such as log multiply-adds and log depth; F may be 0.
         prior: estimated accuracy, (N,), in the unit of accuracies, or None; its weight is learned.
         violation: predicted constraint violation, (N,), 0 if all constraints hold, or None without constraints.
-        interest: factor of the weight of each network, (N,), 0 to 1, or None if all are of equal interest.
+        interest: factor of the probability that each network is feasible, (N,), 0 to 1; None for 1.
         identity: hash of each network, (N,), equal if different choices result in the same network, or None.
     """
 

@@ -39,7 +39,7 @@ _EARLY_BATCH = 4
 _ENUMERABLE = 10_000  # networks of the largest space that is enumerated
 _MOST_FITTED = 256
 _PARENTS = 60
-_DESCRIBED = 512  # networks of an earlier part of a search that are described at once, to bound memory
+_DESCRIBED = 512  # number of networks of an earlier part of a search that are described at once, to limit memory
 _NICHES, _PER_NICHE, _BEST = 30, 20, 300  # candidates whose uncertainty is predicted
 
 Choice = tuple[int, ...]

@@ -45,7 +45,7 @@ class _Shared(dict[str, BaseDistribution]):
 
 
 class _Kept(NamedTuple):
-    """The choices of a sampler, of which some are unused, and its attributes."""
+    """A pick as the sampler chose it, including options that the network does not use, and trial attributes."""
 
     pick: Sequence[int]
     system_attrs: dict[str, Any]
@@ -147,7 +147,7 @@ class Journal:
             self._file.append(trial)
 
     def _restore(self, path: Path, known: Mapping[Pick, Evaluation], noted: Callable[[str], None]) -> Sequence[_Kept]:
-        """What the file has beyond the records; adds missing trials to the file, or rebuilds it."""
+        """Read what the file has in addition to the records; add missing trials to the file, or rebuild it."""
         if not path.exists():
             self._file = StudyFile.create(path, self._trials(known))
             return ()
@@ -172,7 +172,7 @@ class Journal:
         return kept
 
     def _trials(self, known: Mapping[Pick, Evaluation], kept: Sequence[_Kept] = ()) -> Iterator[FrozenTrial]:
-        """The trials of records, with what a file has beyond them."""
+        """Yield the trials of records, with the additional content of a file."""
         for (pick, evaluation), stored in zip_longest(known.items(), kept):
             trial = self._trial(pick if stored is None else stored.pick, evaluation)
             if stored is not None and stored.system_attrs:

@@ -46,7 +46,7 @@ class StoredTrial(NamedTuple):
 
 
 class StudyFile:
-    """A study file that trials are appended to, each in one transaction and with one statement for each table.
+    """A study file to which each trial is appended in one transaction, with one statement for each table.
 
     Appending through an `optuna.Study` would keep a copy of every trial in memory, and appending through an
     `RDBStorage` takes two statements for each parameter. Only one process may append to a file.
@@ -147,7 +147,7 @@ class StudyFile:
 
 
 def _rows(trial: FrozenTrial) -> dict[type[models.BaseModel], list[dict[str, object]]]:
-    """The rows of a trial in the tables of Optuna's storage, without the trial's number in the file."""
+    """The rows of a trial in the tables of Optuna's storage, without the id of the trial."""
     stored = [models.TrialValueModel.value_to_stored_repr(value) for value in trial.values or ()]
     return {
         models.TrialValueModel: [
@@ -178,7 +178,7 @@ def _json_of(distribution: BaseDistribution) -> str:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file; every error while it is read is an `UnreadableStudyError`."""
+    """A connection to a file; every error while reading is raised as an `UnreadableStudyError`."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as database:
             yield database

@@ -1,1 +1,1 @@
-"""The state of the installation and of this machine; nothing heavy is imported."""
+"""Diagnose the installation and this machine, without slow imports."""

@@ -1,4 +1,4 @@
-"""The diagnosis: everything that is found out, and the problems in it with their commands."""
+"""Collect the state of the installation and of this machine, and list problems with commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROJECT = "mnv2search"
 ROOT = Path(__file__).resolve().parents[3]
 # A larger share of busy processors disturbs measurements.
 BUSY = 0.5
-# Less free space than this does not hold decoded images and checkpoints.
+# Free space that decoded images and checkpoints need.
 LEAST_FREE_BYTES = 2 << 30
 HOT_C = 80.0
 CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq"
@@ -30,7 +30,7 @@ CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq"
 def diagnose() -> Diagnosis:
     """The state of the installation and of this machine.
 
-    Nothing heavy is imported, no device is opened and nothing is sent; what the system does not report is left out.
+    No slow import is made, no device is opened and nothing is sent. Values that the system does not report are empty.
     """
     present = packages.installed(sys.path)
     own = present.get(PROJECT)
@@ -70,7 +70,7 @@ def _install_command(extra: str, *, is_source: bool) -> str:
 
 def _of_packages(required: Sequence[Package], *, is_installed: bool) -> Iterator[Problem]:
     if not is_installed:
-        yield Problem(problem="the metadata of mnv2search are missing", command=f"pip install {PROJECT}")
+        yield Problem(problem="the package metadata of mnv2search is missing", command=f"pip install {PROJECT}")
     unmet = [package for package in required if not package.is_met]
     if unmet:
         wanted = ", ".join(
@@ -81,7 +81,7 @@ def _of_packages(required: Sequence[Package], *, is_installed: bool) -> Iterator
 
 
 def _of_devices(devices: Sequence[Readiness]) -> Iterator[Problem]:
-    """A GPU that cannot be used; runtimes that are not installed are no problem."""
+    """Yield a problem if a GPU cannot be used; runtimes that are not installed are no problem."""
     for device in devices:
         if device.name == "torch-cuda" and device.command:
             yield Problem(problem=f"the GPU cannot be used: {device.detail}", command=device.command)
@@ -91,29 +91,30 @@ def _of_clocks(here: Machine) -> Iterator[Problem]:
     scaling = here.scaling
     if unsteady := ", ".join(name for name in scaling.governors if name != STEADY):
         yield Problem(
-            problem=f"the clocks change with the load (governor {unsteady}), so that latencies vary",
+            problem=f"the clocks change with the load (governor {unsteady}), so latencies vary",
             command=f"echo {STEADY} | sudo tee {CLOCKS}/scaling_governor",
         )
     if scaling.capped:
         yield Problem(
-            problem=f"the clock of {scaling.capped} of {here.cores} processors is limited below their highest",
+            problem=f"the maximum clock of {scaling.capped} of {here.cores} processors is set below the hardware's "
+            "limit",
             command=f"echo {scaling.max_khz} | sudo tee {CLOCKS}/scaling_max_freq",
         )
     if scaling.limits:
         yield Problem(
-            problem=f"the board is slowed down by {', '.join(scaling.limits)}: cool it, or take a stronger power "
+            problem=f"the board is slowed down by {', '.join(scaling.limits)}: cool it, or use a stronger power "
             "supply, then check again",
             command="vcgencmd get_throttled",
         )
     if here.temperature_c is not None and here.temperature_c >= HOT_C:
         yield Problem(
-            problem=f"the machine is hot ({here.temperature_c:.0f} °C), so that clocks may be reduced: let it cool",
+            problem=f"the machine is hot ({here.temperature_c:.0f} °C), so clocks may be reduced: let it cool",
             command="sleep 300",
         )
     if here.cpu_limit is not None and here.cpu_limit < here.usable_cores:
         yield Problem(
-            problem=f"the container may use {here.cpu_limit:g} of {here.usable_cores} processors and is paused when "
-            "it has used them up",
+            problem=f"the container may use {here.cpu_limit:g} of {here.usable_cores} processors, and is paused when "
+            "it needs more",
             command=f"docker update --cpus {here.usable_cores} CONTAINER",
         )
 
@@ -130,7 +131,7 @@ def _of_load(here: Machine) -> Iterator[Problem]:
 def _of_storage(ours: Path, caches: Sequence[Place], free: Sequence[Disk]) -> Iterator[Problem]:
     if not storage.is_writable(ours):
         yield Problem(
-            problem=f"the cache folder {ours} cannot be written, so that latencies are measured anew in each run",
+            problem=f"the cache folder {ours} is not writable, so latencies are measured again in each run",
             command="export MNV2SEARCH_CACHE=$HOME/mnv2search-cache",
         )
     images = next((place for place in caches if place.contents == "decoded images" and place.size_bytes), None)

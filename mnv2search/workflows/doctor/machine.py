@@ -1,4 +1,4 @@
-"""The machine: its processors, clocks, load and GPUs, from files of the system alone."""
+"""The processors, clocks, load and GPUs of this machine, read from system files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnv2search.results.diagnosis import Machine
 
 
 def machine(sys: str = SYS, proc: str = PROC, dev: str = "/dev") -> Machine:
-    """This machine; `sys`, `proc` and `dev` are the folders of the system's files."""
+    """The state of this machine; `sys`, `proc` and `dev` are the folders of system files."""
     cores = os.cpu_count() or 1
     return Machine(
         processor=identity.processor(proc),
@@ -29,7 +29,7 @@ def machine(sys: str = SYS, proc: str = PROC, dev: str = "/dev") -> Machine:
 
 
 def cpu_limit(sys: str = SYS) -> float | None:
-    """The limit of a container in processors; None if there is none. Source: Linux, cgroup-v2.rst, cpu.max."""
+    """The CPU limit of a container, in processors; None if unlimited. Source: Linux, cgroup-v2.rst, cpu.max."""
     quota, _, period = read_text(os.path.join(sys, "fs", "cgroup", "cpu.max")).strip().partition(" ")
     if not (quota.isdecimal() and period.isdecimal() and int(period)):
         return None
@@ -37,7 +37,7 @@ def cpu_limit(sys: str = SYS) -> float | None:
 
 
 def gpus(proc: str = PROC, dev: str = "/dev") -> tuple[str, ...]:
-    """The models of the NVIDIA GPUs that the driver lists; in a container, the device files stand for them."""
+    """The models of NVIDIA GPUs that the driver lists; if there are none, as in a container, its device files."""
     pattern = os.path.join(proc, "driver", "nvidia", "gpus", "*", "information")
     models = [_model(read_text(path)) for path in sorted(glob.glob(pattern))]
     return tuple(filter(None, models)) or tuple(

@@ -1,4 +1,4 @@
-"""Installed packages and the extras they complete, read from their metadata without importing any of them."""
+"""Installed packages and complete extras, read from package metadata without imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[^\]]*\])?\s*(?P<specifier>[^;]
 LOWER_BOUND = re.compile(r">=\s*([^,\s]+)")
 EXTRA = re.compile(r"extra\s*==\s*['\"]([\w.-]+)['\"]")
 MAX_METADATA_BYTES = 1 << 22
-# Extras for work on the package itself, in order after those for its use.
+# Extras for contributors, which are listed after all others.
 FOR_CONTRIBUTORS = ("dev",)
 
 
@@ -33,7 +33,7 @@ class Distribution(NamedTuple):
 def installed(paths: Iterable[str]) -> dict[str, Distribution]:
     """The packages in folders such as those of `sys.path`, by normalized name; the first folder has precedence.
 
-    `importlib.metadata` does the same in ten times the time, for it reads every package's description.
+    `importlib.metadata` takes ten times as long, because it reads the description of every package.
     """
     found: dict[str, Distribution] = {}
     for path in paths:
@@ -66,7 +66,7 @@ def requirements(distribution: Distribution) -> tuple[str, ...]:
 def source_requirements(pyproject: Path, project: str) -> tuple[str, ...]:
     """The requirements in the pyproject.toml of a source checkout, as `requirements` returns them; empty if none.
 
-    An editable installation keeps the metadata of the day that it was made on, which may lack newer extras.
+    The metadata of an editable installation may be older than the checkout, and lack newer extras.
     """
     import tomllib  # late: only a source checkout needs it
 
@@ -80,7 +80,7 @@ def source_requirements(pyproject: Path, project: str) -> tuple[str, ...]:
     own = re.compile(rf"{re.escape(project)}\[([\w,.-]+)\]")
 
     def lines_of(name: str) -> list[str]:
-        """The requirements of an extra, with those of the extras that it names."""
+        """The requirements of an extra, including those of extras that it refers to."""
         found: list[str] = []
         for line in extras.get(name, ()):
             match = own.fullmatch(line)
@@ -92,7 +92,7 @@ def source_requirements(pyproject: Path, project: str) -> tuple[str, ...]:
 
 
 def packages_of(lines: Iterable[str], present: Mapping[str, Distribution]) -> dict[str, tuple[Package, ...]]:
-    """The required packages by extra; those without an extra by the empty text."""
+    """The required packages by extra; the key of packages without an extra is the empty string."""
     grouped: dict[str, list[Package]] = {"": []}
     for line in lines:
         if (match := REQUIREMENT.fullmatch(line)) is None:
@@ -111,7 +111,7 @@ def packages_of(lines: Iterable[str], present: Mapping[str, Distribution]) -> di
 
 
 def extras_of(packages: Mapping[str, tuple[Package, ...]], command: Callable[[str], str]) -> tuple[Extra, ...]:
-    """The extras of a project; `command` returns the one that installs an extra, for those that are not complete."""
+    """The extras of a project; `command` returns the command that installs an incomplete extra."""
     names = sorted(filter(None, packages), key=lambda name: (name in FOR_CONTRIBUTORS, name))
     return tuple(
         Extra(
@@ -131,7 +131,7 @@ def _meets(version: str, specifier: str) -> bool:
         from packaging.specifiers import SpecifierSet  # late: it takes long to import, and lower bounds are usual
 
         return SpecifierSet(specifier).contains(version, prereleases=True)
-    except ValueError:  # a version or a specifier that is not of the standard form
+    except ValueError:  # a nonstandard version or specifier
         return True
 
 

@@ -1,4 +1,4 @@
-"""Devices and hosts that can be used, judged by what is installed; none is opened."""
+"""Whether devices and hosts can be used, judged by what is installed, without opening them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mnv2search.workflows.doctor.packages import Distribution
 # Devices whose package comes with the installation, and devices that need a GPU.
 PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch", "simulated": ""}
 ON_GPU = ("torch-cuda", "tensorrt")
-# The package of one of these names is a part of a torch that is built for CUDA.
+# Packages whose names begin like this are dependencies of a torch that is built for CUDA.
 CUDA_PARTS = ("nvidia-cuda-runtime", "nvidia-cublas", "cuda-toolkit")
 # Install commands of OpenSSH's client by package manager.
 SSH_COMMANDS = {
@@ -48,7 +48,7 @@ def devices(
 
 
 def hosts(extras: Sequence[Extra], which: Which = shutil.which) -> tuple[Readiness, ...]:
-    """The ways to other machines."""
+    """The programs that connect to other machines."""
     adb = next((extra for extra in extras if extra.name == "adb"), None)
     ready = {"ssh": _ssh(which)}
     if adb is not None:
@@ -60,7 +60,7 @@ def hosts(extras: Sequence[Extra], which: Which = shutil.which) -> tuple[Readine
 
 
 def is_built_for_cuda(present: Mapping[str, Distribution]) -> bool:
-    """Whether the installed torch is built for CUDA, by its version or the packages that it brought."""
+    """Whether the installed torch is built for CUDA, judged by its version or its dependencies."""
     if (torch := present.get("torch")) is None:
         return False
     local = torch.version.partition("+")[2]

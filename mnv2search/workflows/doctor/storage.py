@@ -12,7 +12,7 @@ from mnv2search.caches import cache_folder, hub_datasets, hub_models, torch_chec
 from mnv2search.model.weights.places import weights_files
 from mnv2search.results.diagnosis import Disk, Place
 
-# Time for counting all files.
+# Time limit for adding up the sizes of all files.
 PATIENCE_S = 1.0
 
 
@@ -33,7 +33,7 @@ def caches(
 
 
 def weights() -> tuple[Place, ...]:
-    """The files on this machine that may hold published weights."""
+    """The files on this machine that may contain published weights."""
     return tuple(
         Place(contents=f"{file.name}, {file.place}", path=str(file.path), size_bytes=file.size_bytes)
         for file in weights_files()
@@ -73,7 +73,7 @@ def _place(contents: str, folder: Path, is_time_left: Callable[[], bool]) -> Pla
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    """The size of every file below a folder; links are not followed, and unreadable ones count nothing."""
+    """Yield the size of every file below a folder; links are not followed, and unreadable folders are skipped."""
     folders = [str(folder)]
     while folders:
         try:

@@ -15,7 +15,7 @@ class Entrant:
     Attributes:
         known: metrics of its best weights so far; None if it has none.
         is_kept: whether its best weights are those of the search.
-        seen: number of images for which its initial weights were trained in the search.
+        seen: number of images seen in the search by its initial weights.
         images_per_s: speed of its last training, without evaluations; 0 before the first.
         after: metrics after each of its trainings; None before the first.
     """
@@ -42,9 +42,9 @@ class Entrant:
     def expected(
         self, left_s: float, *, batch: int, most: float, exponent: float, by_loss: bool
     ) -> tuple[bool, float]:
-        """The `merit` after `left_s` seconds more: errors decrease as a power of the number of images seen.
+        """The expected `merit` after another `left_s` seconds of training.
 
-        After `most` images, they are not expected to decrease further.
+        Errors are expected to decrease as a power of the number of images seen, up to `most` images.
         """
         seen = self.seen + self.steps * batch
         growth = max(1.0, min(most, seen + left_s * self.images_per_s) / seen) if seen else 1.0
@@ -54,7 +54,7 @@ class Entrant:
 
 
 def merit(metrics: Metrics, *, by_loss: bool = False) -> tuple[bool, float]:
-    """The main metric; or the loss, if requested or if the main metric does not beat a trivial answer."""
+    """The main metric, or the negative loss if requested or if the main metric does not beat a trivial answer."""
     if metrics.loss is None or (metrics.beats_trivial and not by_loss):
         return True, metrics.main.value
     return by_loss, -metrics.loss

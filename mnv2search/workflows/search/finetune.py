@@ -1,4 +1,4 @@
-"""Train the best networks of a search and the obvious ones in rounds, and the best of all for the longest time."""
+"""Train the best networks of a search and the obvious networks in rounds, and the best of all for longest."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ from mnv2search.workflows.search.finetune_plan import (
     steps_within,
 )
 
-# Share of the time kept in reserve, for the files and for delays, and its maximum.
+# Share of the time that is reserved for writing files and for delays, and its maximum.
 SPARE_SHARE, SPARE_MOST_S = 0.05, 10.0
 # Every training gets this much time, however little is left.
 LEAST_S = 1.0
 # A training of a round ends if it takes this many times its expected time.
 PATIENCE = 2.0
-# Likelihood below which losses of the search are not distinguished; smoothed ones may even be negative.
+# Least likelihood of the search of which a loss is computed; smoothed likelihoods may be negative.
 LEAST_MERIT = 1e-12
-# Epochs after which networks are not expected to become much better.
+# Number of epochs after which no further improvement is expected.
 LEARNING_EPOCHS = 12
 # Folder of the longest training.
 LONGEST = "longest"
@@ -73,9 +73,9 @@ def finetune(
 
     In each round, all networks take equal numbers of steps, and the better half enters the next round. Networks are
     ranked by the metrics that they are expected to reach if all of the remaining time is spent on them. If the better
-    half has two or more networks, at least one of them is of the space and at least one is obvious. Every training
-    begins with the best weights of its network so far; if it does not improve them, they are kept. Networks for which
-    there is too little time are left out. `on_progress` is called with the name of a network and the progress of its
+    half has two or more networks, it contains a network of the space and an obvious network. Every training begins
+    with the best weights of its network so far; if it does not improve them, they are kept. Networks for which there
+    is too little time are left out. `on_progress` is called with the name of a network and the progress of its
     training. Returns None if there is too little time for any training.
 
     Raises:
@@ -111,7 +111,7 @@ class _Rounds:
         self.all = {e.spec.name: Entrant(e) for e in in_turn(request.candidates, request.obvious)}
         self.obvious = {e.spec.name for e in request.obvious}
         self.agreement: Agreement | None = None
-        self.uncompared = "" if request.obvious else "none of the MobileNetV2 grid is within the budget"
+        self.uncompared = "" if request.obvious else "no network of the MobileNetV2 grid is within the budget"
 
     def run(self) -> Finetuned | None:
         entered = self._entered()
@@ -163,13 +163,13 @@ class _Rounds:
         return steps_within(networks, self.speed, time_s=left_s / rounds)
 
     def _shortage_text(self, networks: Sequence[Evaluation]) -> str:
-        """Why two networks cannot be compared, with the time that this would take."""
+        """The reason why two networks cannot be compared, with the time that a comparison would take."""
         madds = [cost_of(e.spec).madds for e in networks]
         needed_s = sum(self.speed.training_s(one, steps=FEWEST_STEPS, evaluations=1) for one in madds)
         left_s = max(0.0, self.rounds_end - self.request.clock())
         return (
-            f"{FEWEST_STEPS} training steps of each take about {needed_s:.0f} s, and {left_s:.0f} s were left for "
-            "them; give more --time"
+            f"{FEWEST_STEPS} training steps of each network take about {needed_s:.0f} s, and only {left_s:.0f} s "
+            "were left; give more --time"
         )
 
     def _round(self, number: int, networks: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
@@ -199,13 +199,13 @@ class _Rounds:
         return tuple(going_on)
 
     def _is_over(self, number: int, networks: Sequence[Evaluation]) -> bool:
-        """Whether there is too little time for another round, or an interrupted run had no other round."""
+        """Whether there is too little time for another round, or an interrupted run had no further round."""
         if not 0 < number == len(self.rungs):
             return False
         return bool(self.report.best) or self._steps(networks, rounds_of(len(networks))) < FEWEST_STEPS
 
     def _last(self, networks: Sequence[Evaluation]) -> Evaluation:
-        """The network of the longest training: that of an interrupted run, or the best."""
+        """The network of the longest training: the one that an interrupted run chose, or the best."""
         if len(networks) == 1:
             return networks[0]
         known = (e for e in networks if e.spec.name == self.report.best)
@@ -222,8 +222,8 @@ class _Rounds:
         if len(others) == 1 and merit(first.best) < merit(others[0].best):
             second = others[0].name
             self.notes.append(
-                f"{first.name} is trained on, although {second} is better so far: {second} is trained more slowly, "
-                "or its weights were trained for longer before"
+                f"{first.name} is trained further, although {second} is better so far: {second} trains more slowly, "
+                "or its initial weights were trained for longer in the search"
             )
         return chosen
 

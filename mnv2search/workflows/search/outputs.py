@@ -28,7 +28,7 @@ PAGE, TRAINED = "report.html", "trained.png"
 def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: bool = True) -> None:
     """Write `front/*.yaml`, `ship.yaml`, `front.csv` and `front.png`, each atomically.
 
-    Without `ships`, `ship.yaml` stays as it is.
+    If `ships` is false, `ship.yaml` is left unchanged.
 
     Raises:
         RecordError: a file cannot be written.
@@ -103,7 +103,7 @@ def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Pict
         dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
         baseline=(),
         budget_ms=budget.latency_ms,
-        title=f"{folder.name}: trained separately, each as long as the table says, validation images",
+        title=f"{folder.name}: trained separately (steps as in the table), validation images",
         label="unbeaten",
         others="slower and no more accurate than another",
     )

@@ -25,7 +25,7 @@ from mnv2search.workflows.weights import WITH_WEIGHTS, is_file_name, with_chosen
 AUTO = 0
 DEFAULT_TIME_S = 90.0
 DEFAULT_DATA_TIME_S = 1200.0
-# Shortest search with shared weights: reading the images and starting the device take most of a shorter one.
+# Shortest time of a search with shared weights; a shorter one spends most of it on images and on the device's start.
 LEAST_S_TO_SHARE = 30.0
 # Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
 LEAST_S_TO_FINETUNE = 900.0
@@ -183,7 +183,7 @@ def _is_finetuned(evaluator: str, time_s: float | None) -> bool:
 
 
 def _with_weights(options: RunOptions, evaluator: str) -> tuple[str, tuple[str, ...]]:
-    """The text of the evaluator with the file of each named weights, and notes for the user."""
+    """The text of the evaluator, with names of weights replaced by their files, and notes for the user."""
     if options["space"] != "-":
         return with_chosen_weights(evaluator, _space_of(options))
     if (name := options.get("from_")) is not None and not is_file_name(name):

@@ -224,7 +224,7 @@ def _finished_before(folder: Path, manifest: Manifest, result: SearchResult) -> 
 def _remaining(
     folder: Path, request: Request, division: TimeDivision, manifest: Manifest, previous: Sequence[Evaluated]
 ) -> Callable[[], Settings | None]:
-    """A function that returns the settings of the remaining search, by the present division of the time."""
+    """A function that returns the settings for the rest of the search, by the current division of the time."""
     held_s = read_manifest(folder).settings.time_s if (folder / MANIFEST).exists() else None
 
     def remaining() -> Settings | None:

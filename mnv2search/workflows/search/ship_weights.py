@@ -24,8 +24,8 @@ def ship_trained(
 ) -> None:
     """Write the weights of each front member beside its spec, and those of the network to ship as ``ship.pt``.
 
-    Weights of all other networks except those of `kept` are removed, including those of an earlier front. Without
-    `ships`, ``ship.pt`` stays as it is.
+    Weights of all other networks except those of `kept` are removed, including those of an earlier front. If `ships`
+    is false, ``ship.pt`` is left unchanged.
     """
     known = (*result.front, *kept)
     sources = {e.spec: source for e in known if (source := evaluator.weights_file(e.spec)) is not None}

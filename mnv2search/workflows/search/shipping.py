@@ -54,9 +54,9 @@ def train_best(
 ) -> tuple[Finetuned | None, tuple[str, ...]]:
     """Write weights beside the front if the evaluator has them, and fine-tune the best networks.
 
-    Returns the results of fine-tuning, and notes on why there is none although it was requested. The `deadline` is
-    that of the whole run; None trains nothing. What an extended run shipped `earlier` stays until a longer training
-    gives a better network on the validation images.
+    Returns the results of fine-tuning, and notes on why there is none although it was requested. `deadline` is the
+    deadline of the whole run; None disables fine-tuning. The network that an extended run shipped `earlier` is kept
+    until a longer training gives a network that is better on the validation images.
 
     Raises:
         DataError: the images cannot be trained on.
@@ -94,12 +94,13 @@ def train_best(
 
 
 def _kept(folder: Path, result: SearchResult, found: Finetuned) -> tuple[Finetuned | None, tuple[str, ...]]:
-    """Keep the earlier trainings of an extended run, since later ones found nothing better."""
+    """Keep the earlier trainings of an extended run, since the later ones gave nothing better."""
     _restore(folder)
     earlier = finetuned_of_run(folder, result)
     later = found.networks[found.best].spec.name
     why = (
-        f"{later}, the best of the later trainings, reaches {100 * found.best_value:.1f} %: the earlier ones are kept"
+        f"the earlier trainings are kept: the best of the later ones, {later}, reaches only "
+        f"{100 * found.best_value:.1f} %"
     )
     return earlier, (why,)
 

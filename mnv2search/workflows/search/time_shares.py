@@ -25,8 +25,8 @@ class TimeShares(NamedTuple):
         return 1 - self.search
 
 
-# Epochs that an obvious network could be trained for in the whole time, and shares for few and many. While epochs are
-# few, every tenth of the time that is not spent on the longest training costs one error in 25; see
+# Few and many epochs of an obvious network that is trained for the whole time, and the shares of the time for each.
+# With few epochs, each tenth of the time that is not spent on the longest training adds 4 % to the errors; see
 # docs/research/2026-11-30-against-the-obvious.md.
 FEW_EPOCHS, MANY_EPOCHS = 10.0, 100.0
 OF_FEW, OF_MANY = TimeShares(search=0.2, longest=0.68), TimeShares(search=0.3, longest=0.5)
@@ -35,7 +35,7 @@ AFTER_TRAININGS = TimeShares(search=0.45, longest=0.4)
 
 
 def time_shares(epochs: float) -> TimeShares:
-    """The shares for a number of epochs that an obvious network could be trained for in the whole time.
+    """The shares if an obvious network could be trained for a number of epochs in the whole time.
 
     >>> time_shares(5), time_shares(1000)
     (TimeShares(search=0.2, longest=0.68), TimeShares(search=0.3, longest=0.5))
@@ -54,7 +54,7 @@ class TimeDivision:
 
     Attributes:
         settings: settings of the whole run.
-        shares: the present shares; before `fit`, those of many epochs.
+        shares: current shares; before `fit`, the shares for many epochs.
     """
 
     settings: Settings
@@ -74,7 +74,7 @@ class TimeDivision:
         return replace(self.settings, time_s=share * whole_s, share=share)
 
     def fit(self, spec: ModelSpec) -> None:
-        """Adapt the shares to the training speed of an obvious network, if networks of the search share weights."""
+        """Adapt the shares to the training speed of an obvious network, if the search uses shared weights."""
         evaluator, whole_s = self.evaluator, self.settings.time_s
         if evaluator.method != "shared weights" or evaluator.dataset is None or whole_s is None:
             return

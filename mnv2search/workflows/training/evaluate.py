@@ -87,7 +87,7 @@ def _check_files(model: Path, written: Path | None, *, force: bool) -> None:
     if model.suffix not in OURS:
         raise OptionError(
             f"{model} is neither a .pt nor a .pt2 file of mnv2search",
-            hint="exported files are evaluated as they are written: mnv2search compile best.pt -o FILE --data DATA",
+            hint="exported files are evaluated when they are written: mnv2search compile best.pt -o FILE --data DATA",
         )
     if written is not None and written.exists() and not force:
         raise OptionError(f"{written} exists", hint="choose another name, or overwrite it with --force")

@@ -85,7 +85,7 @@ def training_folder(name: str | Path) -> Path:
 
 
 def kept_recipe(folder: Path) -> Recipe | None:
-    """The recipe of the training in a folder; None if it holds no settings, such as one of an older version.
+    """The recipe of the training in a folder; None if the folder has no settings, as in an older version.
 
     Raises:
         RecordError: the settings cannot be read.
@@ -110,10 +110,10 @@ def _settings_of(folder: Path) -> _Settings:
 
 
 def resumed_request(folder: Path, team: Team) -> TrainingRequest:
-    """The request whose settings a folder holds.
+    """The training request that is stored in a folder.
 
     Raises:
-        RecordError: the folder holds no settings, or they cannot be used.
+        RecordError: the folder contains no settings, or they cannot be used.
         SpecError: a network or the recipe in the settings has problems.
     """
     path, found = folder / SETTINGS, _settings_of(folder)

@@ -125,7 +125,7 @@ class _Run:
             epochs = self.team.size * images / len(self.data.part("train"))
         named = task.recipe if epochs is None else task.recipe_for(epochs)
         if named != task.recipe and self.team.is_leader:
-            request.on_note(f"recipe {named}, for less than {LONG_EPOCHS} epochs; choose another with --recipe")
+            request.on_note(f"recipe {named}, for fewer than {LONG_EPOCHS} epochs; choose another with --recipe")
         return named
 
     def _decoded(self) -> Parts[Sized]:
