@@ -113,8 +113,8 @@ class SupernetEvaluator(Evaluator):
             metric="top1",
             classes=len(dataset.classes),
             detail=(
-                f"weights shared by all networks, trained on {len(dataset.train)} images, evaluated on "
-                f"{len(dataset.val)} validation images, ordered by the loss on them{seen}"
+                f"weights shared by all networks, trained on {len(dataset.train):,} images, evaluated on "
+                f"{len(dataset.val):,} validation images, ordered by the loss on them{seen}"
             ),
         )
 

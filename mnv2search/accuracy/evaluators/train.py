@@ -174,7 +174,7 @@ class TrainEvaluator(Evaluator):
             classes=len(data.classes) or None,
             detail=(
                 f"{length} of the recipe {self._options['recipe'][0]} on "
-                f"{len(data.part('train'))} images from {begin} weights, evaluated on {len(data.part('val'))} "
+                f"{len(data.part('train')):,} images from {begin} weights, evaluated on {len(data.part('val')):,} "
                 "validation images; intervals are those of a proportion of this number of images"
             ),
         )
