@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -48,7 +49,18 @@ def write_bytes(path: Path, data: bytes) -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError, *, kept: str = "") -> WriteError:
+    """The error for a file that cannot be written; `kept` says what is not lost.
+
+    >>> write_error(Path("x"), OSError(errno.ENOSPC, "No space left on device"), kept="earlier files are kept").hint
+    'free some space, and run the same command again; earlier files are kept'
+    """
+    fix = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make the folder writable"
+    hint = f"{fix}, and run the same command again" + (f"; {kept}" if kept else "")
+    return WriteError(f"{path}: cannot be written: {error.strerror}", hint=hint)
 
 
 def sync(path: Path) -> None:
