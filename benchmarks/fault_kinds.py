@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fault_runs import Started
 from fault_scenes import PHASES, Scene
+from fault_trainings import write_inputs
 
 from mnv2search.errors import StoppedError
 
@@ -35,7 +36,7 @@ class Fault:
         most: how often a search is disturbed at most, each time after it was resumed.
         mend: ends the fault.
         removes: the fault removes results, so they are not missed.
-        needs_mounts: it mounts file systems.
+        needs_mounts: it mounts file systems; `needs_faketime`: it needs `libfaketime`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Fault:
     mend: Callable[[Scene], None] = nothing
     removes: bool = False
     needs_mounts: bool = False
+    needs_faketime: bool = False
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------
@@ -122,10 +124,11 @@ def make_writable(scene: Scene) -> None:
 
 
 def remove_folder(scene: Scene, started: Started) -> bool:
-    """Remove the run's folder."""
+    """Remove the run's folder, again if the search writes to it meanwhile, as a user would."""
     is_running = scene.wait_for_moment(started)
     is_there = scene.folder.exists()
-    shutil.rmtree(scene.folder, ignore_errors=True)
+    while scene.folder.exists():
+        shutil.rmtree(scene.folder, ignore_errors=True)
     return is_running and is_there
 
 
@@ -252,6 +255,44 @@ def come_back(scene: Scene) -> None:
     (scene.root / "gone").unlink(missing_ok=True)
 
 
+# -- clock and images ------------------------------------------------------------------------------------------------
+
+DAY_S = 86_400
+
+
+def with_clock(scene: Scene) -> None:
+    """Run in a new process whose clock can be set."""
+    scene.clock = scene.root / "clock"
+    scene.clock.write_text("+0s")
+
+
+def jump(scene: Scene, started: Started) -> bool:
+    """Set the clock to another year at a random time, and interrupt the search later."""
+    assert scene.clock is not None
+    is_running = started.wait_for_file(scene.root / "called") and scene.wait_a_moment(started)
+    scene.clock.write_text(f"{scene.rng.randint(-20 * 365, 20 * 365) * DAY_S:+d}s")
+    if scene.rng.random() < 0.5:
+        is_running = is_running and scene.wait_a_moment(started)
+        started.send(signal.SIGKILL)
+    return is_running
+
+
+def with_images(scene: Scene) -> None:
+    """Search with shared weights, and train the best networks at the end."""
+    write_inputs(scene.root)
+    scene.evaluator = f"supernet:data={scene.root / 'pictures'},epochs=8,fidelity=1"
+    scene.command = ("--latency-ms", "50", "--time", "40s", "--space", str(scene.root / "space.yaml"), "--finetune")
+    scene.trials = None
+
+
+def images() -> Iterator[Fault]:
+    """Signals in the phases of a search with images."""
+    for phase in ("preparation", "search", "finetune", "write_report"):
+        for number, codes in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, INTERRUPTED), (signal.SIGKILL, -9)):
+            strike = in_phase(number, phase)
+            yield Fault(f"images: {number.name}, {phase}", strike, (codes,), most=2, prepare=with_images)
+
+
 def devices() -> Iterator[Fault]:
     for name, behaviour in DEVICES.items():
         yield Fault(name, vanish(behaviour), (1,), most=2, prepare=use_device, mend=come_back)
@@ -261,7 +302,8 @@ def devices() -> Iterator[Fault]:
 
 def all_faults() -> list[Fault]:
     """Every fault, in the order of the table."""
-    return [*signals(), *files(), *evaluators(), *devices()]
+    clock = Fault("clock jumps", jump, (0, -signal.SIGKILL), prepare=with_clock, needs_faketime=True)
+    return [*signals(), *files(), *evaluators(), *devices(), clock, *images()]
 
 
 def own_mounts() -> bool:

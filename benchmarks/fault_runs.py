@@ -117,7 +117,7 @@ class Started:
         self._phases, writer = os.pipe()
         self.phases: list[str] = []
         self._said = bytearray()
-        self.begin = time.monotonic()
+        self._begin_s, self._end_s = time.monotonic(), 0.0
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
@@ -151,11 +151,17 @@ class Started:
         else:
             signal.pidfd_send_signal(self._ended, number)
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the start to the end, or to now."""
+        return (self._end_s or time.monotonic()) - self._begin_s
+
     def end(self, *, patience_s: float = PATIENCE_S) -> Ended:
         """Wait until the process ends, kill it if that takes too long, and look at its terminal."""
         if is_stuck := self._watch(patience_s, lambda: False):
             signal.pidfd_send_signal(self._ended, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
+        self._end_s = time.monotonic()
         self._read()
         after, said = termios.tcgetattr(self._slave), bytes(self._said)
         for descriptor in (self._master, self._slave, self._phases, self._ended):

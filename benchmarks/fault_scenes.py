@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -13,19 +12,23 @@ from fault_runs import NAME, Started, mnv2search_run
 from fuzz_evaluators import running_in
 
 from mnv2search.results.manifest import MANIFEST
+from mnv2search.workflows.search import request as request_module
 from mnv2search.workflows.search import run as run_module
 
-TRIALS, LATENCY_MS = 13, 5.0
+TRIALS = 13
+COMMAND = ("--latency-ms", "5", "--trials", str(TRIALS), "--space", "mnv2-multipliers")
 PHASES = ("baseline", "calibration", "search", "final", "write_outputs", "write_report")
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 # Called for each network; how the calls behave is read from a file, so that it can be mended.
 FUNCTION = """
-import sys, time, zlib
+import select, sys, time, zlib
 from pathlib import Path
 HERE = Path(__file__).parent
 def accuracy(spec, seed):
+    (HERE / "called").touch()
     if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((HERE / "after").read_text()):
         exec((HERE / "behaviour").read_text())
-    time.sleep(0.002)
+    select.select([], [], [], 0.002)  # the fake clock breaks time.sleep
     value = 0.5 + zlib.crc32(repr((spec.blocks, spec.width, spec.resolution)).encode()) / 2**34
     with (HERE / "calls").open("a") as file:
         file.write(".")
@@ -74,6 +77,8 @@ class Scene:
         rng: random numbers of this repetition.
         whole_s: duration of an undisturbed search.
         evaluator, device: what `--accuracy` and `--device` name; an empty evaluator is `function.py`.
+        command: other words of the command line; `trials` is the number of trials if it limits them.
+        clock: file with the offset of the clock in s, if the search runs in a new process with `libfaketime`.
     """
 
     root: Path
@@ -82,8 +87,9 @@ class Scene:
     evaluator: str = ""
     device: str = "simulated"
     name: str = NAME
-    more: tuple[str, ...] = ()
-    setup: Callable[[], object] = field(default=lambda: None)
+    command: tuple[str, ...] = COMMAND
+    trials: int | None = TRIALS
+    clock: Path | None = None
 
     def __post_init__(self) -> None:
         for name, content in (("function.py", FUNCTION), ("program.py", PROGRAM), ("plugin/vanishing.py", DEVICE)):
@@ -112,8 +118,7 @@ class Scene:
         if (self.folder / MANIFEST).exists():
             return ("--resume", self.name, "--no-confirm")
         evaluator = self.evaluator or f"python:{self.root / 'function.py'}:accuracy"
-        words = ("--latency-ms", f"{LATENCY_MS:g}", "--trials", str(TRIALS), "--space", "mnv2-multipliers")
-        return (*words, "--device", self.device, "--accuracy", evaluator, "--name", self.name, "--no-confirm")
+        return (*self.command, "--device", self.device, "--accuracy", evaluator, "--name", self.name, "--no-confirm")
 
     def start(self) -> Started:
         """Start or resume the search in a process of its own."""
@@ -121,10 +126,18 @@ class Scene:
 
         def set_up_and_work() -> None:
             sys.path.insert(0, str(self.root / "plugin"))
-            self.setup()
+            request_module.LEAST_S_TO_SHARE = 0.0  # the shortest search with trainings at its end
             work()
 
+        if self.clock is not None:
+            return Started(lambda: self._execute(self.clock))
         return Started(set_up_and_work, run_module=run_module)
+
+    def _execute(self, clock: Path | None) -> None:
+        words = ("run", *self.words, "--output-dir", str(self.root / "results"))
+        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        os.execve(sys.executable, [sys.executable, "-m", "mnv2search", *words], environment)
 
     def wait_for_moment(self, started: Started) -> bool:
         """Wait until a random time after the start or after a random phase began; returns whether the search runs."""

@@ -108,7 +108,7 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `manifest.json` atomically."""
     data = to_builtins(manifest) | {"space_hash": manifest.space_hash}
-    write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n", makes_folder=False)
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -49,7 +49,7 @@ def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         write_manifest(folder, replace(manifest, status=STARTING))
         _clear(folder)
         manifest = replace(manifest, status="running")
-    write_text(folder / SPACE, manifest.space)
+    write_text(folder / SPACE, manifest.space, makes_folder=False)
     return manifest
 
 
