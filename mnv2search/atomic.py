@@ -19,7 +19,8 @@ def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path` and rename it to `path` at the end; on an error, the old file is kept.
 
     The folder is created if it is missing, unless `makes_folder` is false: a run whose folder was removed must not
-    begin another. A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in its name.
+    begin another. A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in
+    its name.
 
     Raises:
         OSError: the file cannot be written.
