@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
-from mnv2search.report.page import Lines, Picture, page
+from mnv2search.report.html.page import Lines, Picture, page
 from mnv2search.report.plot import candidates_png, from_zero, history_of, training_png
 from mnv2search.report.rows import Column, Rows
 from mnv2search.spec.yaml.codec import load_spec
