@@ -95,14 +95,14 @@ Part: TypeAlias = Lines | Picture | Rows | Gallery | Folded | Chart | Explorer
 def page(title: str, parts: Iterable[Part]) -> str:
     """The text of an HTML file, which loads nothing: a content security policy forbids it.
 
-    The plotting library is embedded, compressed, only if there are charts.
+    Scripts, among them the compressed plotting library, are embedded only if there are charts.
 
     >>> "<h1>a &lt; b</h1>" in page("a < b", [])
     True
     """
     shown = [(type(part).__name__.lower(), part) for part in parts]
     data = [_data(part) for _, part in shown if isinstance(part, Chart | Explorer)]
-    scripts = [_asset("page.js"), *([_asset(PLOTLY)] if data else [])]
+    scripts = [_asset("page.js"), _asset(PLOTLY)] if data else []
     return (
         _environment()
         .get_template("page.html.jinja")
@@ -112,7 +112,7 @@ def page(title: str, parts: Iterable[Part]) -> str:
             style=_asset("page.css"),
             data=_escaped(data),
             library=_compressed(PLOTLY) if data else "",
-            script=scripts[0],
+            script=_asset("page.js"),
             hashes=" ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts),
         )
     )

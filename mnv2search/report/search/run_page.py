@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mnv2search.report.html.page import Lines, Part, Picture
+from mnv2search.report.html.page import Folded, Lines, Part, Picture
 from mnv2search.report.plot import candidates_png
+from mnv2search.report.rows import counted
 from mnv2search.report.search.explorer import explorer
 from mnv2search.report.search.run import effort_text, run_rows, ship_lines
 from mnv2search.report.training import finetuned_lines, finetuned_rows
@@ -17,7 +18,11 @@ def run_parts(run: RunReport) -> Iterator[Part]:
     result, finetuned = run.result, run.finetuned
     yield Lines(title="What to ship", lines=tuple(_ship_lines(run)))
     yield explorer([run])
-    yield run_rows(result, ships=finetuned is None)
+    ships = finetuned is None
+    whole, shown = run_rows(result, ships=ships), run_rows(result, ships=ships, grouped=True)
+    yield shown
+    if len(shown.rows) < len(whole.rows):
+        yield Folded(title=f"All {counted(len(whole.rows), 'network')} of the front", rows=whole)
     if finetuned is not None:
         yield finetuned_rows(finetuned)
     metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")

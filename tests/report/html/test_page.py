@@ -76,7 +76,9 @@ def picture() -> Picture:
 def test_a_page_needs_no_other_file() -> None:
     text = page("title", [picture()])
     assert 'src="data:image/png;base64,' in text
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'" in text
 
 
 @pytest.mark.parametrize(
