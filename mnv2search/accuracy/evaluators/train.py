@@ -43,7 +43,8 @@ class TrainEvaluator(Evaluator):
 
     Args:
         data: path of the dataset; see `mnv2search data --help`.
-        task: name of the task: `classification`, `detection`, `segmentation`, or that of a plug-in.
+        task: name of the task: `classification`, which is the default, `detection`, `segmentation`, or that of a
+            plug-in.
         epochs: epochs of a training; 0 takes the default of the task, or fewer steps if a search has little time.
         recipe: name or path of a recipe; empty takes the default of the task.
         void: mask value to ignore.
@@ -59,13 +60,13 @@ class TrainEvaluator(Evaluator):
     dataset: Data
     recipe: Recipe
     tasks: ClassVar[tuple[str, ...]] = ()
-    """Supported tasks; any task if empty."""
+    """Supported tasks, of which one must be named; any task if empty."""
 
     def __init__(
         self,
         *,
         data: str,
-        task: str = TASK,
+        task: str = "",
         epochs: int = 0,
         recipe: str = "",
         void: int = VOID_VALUE,
@@ -75,7 +76,7 @@ class TrainEvaluator(Evaluator):
     ) -> None:
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self.task = named_task(task)
+        self.task = named_task(task or TASK)
         name = _name_of(self.task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
@@ -243,29 +244,6 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, for detectors and segmenters."""
 
     tasks = DENSE
-
-    def __init__(
-        self,
-        *,
-        data: str,
-        task: str,
-        epochs: int = 0,
-        recipe: str = "",
-        void: int = VOID_VALUE,
-        halving: int = HALVING,
-        weights: str = "",
-        weights_spec: str = "",
-    ) -> None:
-        super().__init__(
-            data=data,
-            task=task,
-            epochs=epochs,
-            recipe=recipe,
-            void=void,
-            halving=halving,
-            weights=weights,
-            weights_spec=weights_spec,
-        )
 
 
 def _name_of(task: AnyTask) -> str:

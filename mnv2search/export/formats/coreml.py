@@ -52,13 +52,10 @@ class CoreMlExporter:
         return ExportReport(
             path=to,
             size_bytes=_write(converted, to),
-            max_relative_difference=found.largest,
             tolerance=FP32.accepted,
-            rms_relative_difference=found.rms,
-            same_class=found.same_class,
-            images=found.images,
             precision=precision.kind,
             is_run=False,
+            **found._replace(classes=None)._asdict(),
         )
 
     def check(self, spec: ModelSpec) -> None:
