@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sized
@@ -43,8 +44,7 @@ class TrainEvaluator(Evaluator):
 
     Args:
         data: path of the dataset; see `mnv2search data --help`.
-        task: name of the task: `classification`, which is the default, `detection`, `segmentation`, or that of a
-            plug-in.
+        task: name of the task: `classification`, `detection`, `segmentation`, or that of a plug-in.
         epochs: epochs of a training; 0 takes the default of the task, or fewer steps if a search has little time.
         recipe: name or path of a recipe; empty takes the default of the task.
         void: mask value to ignore.
@@ -60,13 +60,13 @@ class TrainEvaluator(Evaluator):
     dataset: Data
     recipe: Recipe
     tasks: ClassVar[tuple[str, ...]] = ()
-    """Supported tasks, of which one must be named; any task if empty."""
+    """Supported tasks; any task if empty."""
 
     def __init__(
         self,
         *,
         data: str,
-        task: str = "",
+        task: str = TASK,
         epochs: int = 0,
         recipe: str = "",
         void: int = VOID_VALUE,
@@ -76,7 +76,7 @@ class TrainEvaluator(Evaluator):
     ) -> None:
         if self.tasks and task not in self.tasks:
             raise OptionError(f"evaluator train-dense: task is {task!r}", hint=f"use {' or '.join(self.tasks)}")
-        self.task = named_task(task or TASK)
+        self.task = named_task(task)
         name = _name_of(self.task)
         if epochs < 0:
             raise OptionError(f"evaluator {name}: epochs is {epochs}", hint="use 1 or more, or 0 for the default")
@@ -244,6 +244,13 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, for detectors and segmenters."""
 
     tasks = DENSE
+    # the option task has no default
+    __signature__ = inspect.signature(TrainEvaluator).replace(
+        parameters=[
+            one.replace(default=one.empty) if one.name == "task" else one
+            for one in inspect.signature(TrainEvaluator).parameters.values()
+        ]
+    )
 
 
 def _name_of(task: AnyTask) -> str:
