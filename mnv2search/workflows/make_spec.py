@@ -39,10 +39,10 @@ def make_spec(
         source: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
         output: YAML file to write; None writes nothing.
         name: name of the network; default: that of the source, followed by the seed for a random draw.
-        classes: number of classes (overrides the file); likewise the following three.
-        width: width multiplier.
-        resolution: side, or height and width.
-        head_output: output of a detector or segmenter.
+        classes: number of classes (overrides the file).
+        width: width multiplier (overrides the file).
+        resolution: side, or height and width (overrides the file).
+        head_output: output of a detector or segmenter (overrides the file).
         pick: choices of a search space, each as ``AT=VALUE``.
         first: take the first option of every choice that is not picked.
         random: draw at random every choice that is not picked.
