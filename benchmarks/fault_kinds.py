@@ -287,7 +287,7 @@ def with_images(scene: Scene) -> None:
 
 def images() -> Iterator[Fault]:
     """Signals in the phases of a search with images."""
-    for phase in ("preparation", "search", "finetune", "write_report"):
+    for phase in ("preparation", "calibration", "finetune", "write_report"):
         for number, codes in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, INTERRUPTED), (signal.SIGKILL, -9)):
             strike = in_phase(number, phase)
             yield Fault(f"images: {number.name}, {phase}", strike, (codes,), most=2, prepare=with_images)
