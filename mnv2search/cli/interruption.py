@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from mnv2search.cli.output import show_cursor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_S = 0.02
 
 
 @contextlib.contextmanager
@@ -19,28 +23,46 @@ def interruptible() -> Iterator[None]:
     SIGTERM, which schedulers and containers send, is handled like Ctrl-C. Signals that are ignored, such as Ctrl-C in
     the background of a shell, stay ignored.
     """
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    _set_handlers(interrupt)
+    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         yield
     finally:
-        _end_at_next()
+        sys.unraisablehook = before
+        _set_handlers(signal.SIG_DFL)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt; the next signal ends the process at once.
 
-    The exception may be caught by a user's function, or lost in a destructor, where Python ignores exceptions. The
-    next signal therefore has its default action, which runs no Python code.
+    The exception may be caught by a user's function. The next signal therefore has its default action, which runs no
+    Python code.
     """
     del number, frame
     show_cursor()  # a progress display may have hidden it
-    _end_at_next()
+    _set_handlers(signal.SIG_DFL)
     raise KeyboardInterrupt
 
 
-def _end_at_next() -> None:
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Repeat an interruption shortly after a destructor in which it was raised, where Python ignores exceptions."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    _set_handlers(interrupt)
+    again = threading.Timer(AGAIN_S, _send_again)
+    again.daemon = True
+    again.start()
+
+
+def _send_again() -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) is interrupt:
+            os.kill(os.getpid(), number)
+            return
+
+
+def _set_handlers(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, handler)

@@ -91,3 +91,22 @@ def test_an_ignored_signal_stays_ignored() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_an_interruption_that_a_destructor_loses_is_repeated() -> None:
+    code = """
+import signal, time
+from mnv2search.cli.interruption import interruptible
+class Closing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+try:
+    with interruptible():
+        Closing()
+        time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
