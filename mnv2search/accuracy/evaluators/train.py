@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sized
@@ -242,29 +243,13 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, for detectors and segmenters."""
 
     tasks = DENSE
-
-    def __init__(
-        self,
-        *,
-        data: str,
-        task: str,
-        epochs: int = 0,
-        recipe: str = "",
-        void: int = VOID_VALUE,
-        halving: int = HALVING,
-        weights: str = "",
-        weights_spec: str = "",
-    ) -> None:
-        super().__init__(
-            data=data,
-            task=task,
-            epochs=epochs,
-            recipe=recipe,
-            void=void,
-            halving=halving,
-            weights=weights,
-            weights_spec=weights_spec,
-        )
+    # the option task has no default
+    __signature__ = inspect.signature(TrainEvaluator).replace(
+        parameters=[
+            one.replace(default=one.empty) if one.name == "task" else one
+            for one in inspect.signature(TrainEvaluator).parameters.values()
+        ]
+    )
 
 
 def _name_of(task: AnyTask) -> str:

@@ -86,7 +86,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 
 @click.command("audit")
 @click.argument("name", type=options.RUN, metavar="NAME")
-@options.data
+@options.data()
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
 @options.text("--recipe", metavar="NAME|FILE", default="short", help="Recipe of each training.")

@@ -100,7 +100,7 @@ SHOWN = 5
     help="Minimum score of the boxes that are shown (default: that with the best F1 on the validation images, or "
     "0.3).",
 )
-@options.normalization
+@options.normalization()
 @options.force
 @options.json
 def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **given: Any) -> None:
@@ -139,23 +139,12 @@ def _line(prediction: Prediction) -> str:
 
 @click.command("evaluate")
 @click.argument("model", type=FILE, metavar="WEIGHTS")
-@click.option(
-    "--data",
-    required=True,
-    type=NonEmptyPath(),
-    metavar="DATA",
-    help="Images to evaluate on; `mnv2search data --help` lists the layouts.",
-)
+@options.data("Images to evaluate on; `mnv2search data --help` lists the layouts.")
 @options.choice("--split", ("train", "val", "test"), default="test", help="Part of the images.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of random splits (default: that of the training, or 0).")
 @options.void
-@options.normalization
-@options.choice(
-    "--accelerator",
-    ("auto", "cpu", "cuda"),
-    default="auto",
-    help="Device to evaluate on; auto uses CUDA if it is available.",
-)
+@options.normalization()
+@options.accelerator("evaluate")
 @click.option(
     "-o", "--output", type=FILE, metavar="FILE", help="HTML file for the tables, pictures and worst images."
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", type=options.SPEC, metavar="[SPEC]", required=False)
-@options.optional_data
+@options.data(required=False)
 @options.text(
     "--resume",
     metavar="NAME|FOLDER",
@@ -52,12 +52,7 @@ if TYPE_CHECKING:
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
 @options.folder("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @options.seed()
-@options.choice(
-    "--accelerator",
-    ("auto", "cpu", "cuda"),
-    default="auto",
-    help="Device to train on; auto uses CUDA if it is available.",
-)
+@options.accelerator("train")
 @options.choice(
     "--precision",
     ("auto", "float32", "bfloat16", "float16"),
@@ -133,7 +128,7 @@ def _reported_once(team: Team) -> Iterator[None]:
 
 @click.command("supernet")
 @options.space("Search space whose networks share the weights.", required=True)
-@options.data
+@options.data()
 @options.time("Wall time of the training (default: 10m without --epochs).")
 @options.epochs("Number of epochs (instead of --time).")
 @options.text(
