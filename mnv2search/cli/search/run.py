@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 @click.command("front")
 @options.run_folder
+@click.option(
+    "--all", "shows_all", is_flag=True, help="Show every network instead of one of each group of near-equals."
+)
 @options.table
-def front_command(folder: Path, as_json: bool, table_format: TableFormat | None) -> None:
+def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: TableFormat | None) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
-    FOLDER is the run's folder, or its name in results.
+    FOLDER is the run's folder, or its name in results. Networks whose accuracy the evidence cannot tell apart are
+    shown as one row, that of the cheapest; --json and --csv list every network with its group.
 
     \b
     Example:
@@ -44,7 +48,9 @@ def front_command(folder: Path, as_json: bool, table_format: TableFormat | None)
     from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
-    show(folder, manifest, result, finetuned_of_run(folder, result), as_json=as_json, table_format=table_format)
+    trained = finetuned_of_run(folder, result)
+    grouped = not shows_all and table_format != "csv"
+    show(folder, manifest, result, trained, grouped=grouped, as_json=as_json, table_format=table_format)
     if not result.front:
         sys.exit(3 if manifest.status == "nothing fits" else 1)
     for line in status_lines(manifest.status):
@@ -57,10 +63,11 @@ def show(
     result: SearchResult,
     trained: Finetuned | None,
     *,
+    grouped: bool = True,
     as_json: bool,
     table_format: TableFormat | None = None,
 ) -> None:
-    """Print the result of a run: a JSON document, or tables and the network to ship."""
+    """Print the result of a run: a JSON document, or tables and the network to ship; see `run_rows` for `grouped`."""
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.training import finetuned_lines, finetuned_rows
     from mnv2search.results.finetuning import shipped_json
@@ -73,10 +80,14 @@ def show(
     if not result.front:
         parts = [nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)]
     elif trained is None:
-        parts = [run_rows(result), ship_lines(result, folder=folder)]
+        parts = [run_rows(result, grouped=grouped), ship_lines(result, folder=folder)]
     else:
         lines = finetuned_lines(trained, folder=folder, front=result.front)
-        parts = [run_rows(result, ships=False), finetuned_rows(trained), [*lines, f"  {effort_text(result)}"]]
+        parts = [
+            run_rows(result, ships=False, grouped=grouped),
+            finetuned_rows(trained),
+            [*lines, f"  {effort_text(result)}"],
+        ]
     emit({}, *parts, as_json=False, table_format=table_format)
 
 
