@@ -68,8 +68,8 @@ class Features:
         body_params: trainable parameters without the classifier.
         resolution: side of the input in px.
         se_share: share of the blocks with squeeze-excite, 0 to 1.
-        unexpanded_share: share of blocks without expansion, averaged over the stages after the first; a stage is a
-            run of blocks with the same number of output channels.
+        unexpanded_share: share of blocks without expansion, averaged over the runs of blocks with the same number of
+            output channels, without the first run.
         unusual: description of other properties without an example in the tables, or empty.
     """
 

@@ -151,7 +151,7 @@ DEFAULT_DEVICE = "onnxruntime"
 # Copied from `mnv2search.spec.heads.outputs`, which takes long to import.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 NAMED_WEIGHTS = (
-    "Or a name of `mnv2search weights list`, or imagenet for the published weights on this machine that fit best."
+    "a name of `mnv2search weights list`; or imagenet, for the published weights on this machine that fit best."
 )
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILE = NonEmptyPath(dir_okay=False)
