@@ -21,6 +21,22 @@ JobStage = Literal["calibration", "search"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunDescription:
+    """What workers know of a run.
+
+    Attributes:
+        created_at: time of creation, which tells runs of the same name apart.
+        manifest: manifest of the run as JSON.
+        work: folder of weights on the machine of the run.
+    """
+
+    name: str
+    created_at: str
+    manifest: str
+    work: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A network to evaluate.
 

@@ -88,23 +88,26 @@ class WorkerPool:
             elif isinstance(outcome, Answer) and is_new(job):
                 yield job, outcome
 
-    def collect(self, *, most_s: float = 1.0) -> list[tuple[Pending, Answer]]:
-        """Wait until networks are evaluated, or for a time; returns what was pending and the answers, in order.
+    def collect(self, *, most_s: float = 1.0) -> Iterator[tuple[Pending, Answer]]:
+        """Wait until networks are evaluated, or for a time; yields those that are no longer pending, in order.
 
         Raises:
             EvaluatorError: several workers failed at the same network, or the last worker ended.
         """
-        wait_s, ends = LEAST_WAIT_S, self.clock() + most_s
+        wait_s, ends, is_answered = LEAST_WAIT_S, self.clock() + most_s, False
         while True:
             unfinished = self.study.unfinished()
-            finished = [
-                (trial_id, self.pending.pop(trial_id)) for trial_id in sorted(self.pending.keys() - unfinished.keys())
-            ]
-            outcomes = [(pending, self._outcome(trial_id, pending)) for trial_id, pending in finished]
-            answers = [(pending, outcome) for pending, outcome in outcomes if outcome is not None]
+            for trial_id in sorted(self.pending.keys() - unfinished.keys()):
+                outcome = self.study.outcome(trial_id)
+                pending = self.pending.pop(trial_id)
+                if isinstance(outcome, Answer):
+                    is_answered = True
+                    yield pending, outcome
+                else:
+                    self._try_again(pending, outcome)
             self._look_at_workers(unfinished)
-            if answers or not self.pending or self.clock() >= ends:
-                return answers
+            if is_answered or not self.pending or self.clock() >= ends:
+                return
             self.sleep(wait_s)
             wait_s = min(2 * wait_s, MOST_WAIT_S)
 
@@ -115,21 +118,17 @@ class WorkerPool:
             if is_meant and self.study.fail(trial_id, Failure(reason="withdrawn")):
                 del self.pending[trial_id]
 
-    def _outcome(self, trial_id: int, pending: Pending) -> Answer | None:
-        """The answer of a finished trial; without one, its network is given to another worker."""
-        outcome = self.study.outcome(trial_id)
-        if isinstance(outcome, Answer):
-            return outcome
-        failures = pending.failures + (outcome.reason != "returned")
-        if outcome.reason == "error":
-            self.noted(f"worker {outcome.worker} failed at {pending.job.name} and left: {outcome.message}")
+    def _try_again(self, pending: Pending, failure: Failure) -> None:
+        """Give a network without an answer to another worker."""
+        failures = pending.failures + (failure.reason != "returned")
+        if failure.reason == "error":
+            self.noted(f"worker {failure.worker} failed at {pending.job.name} and left: {failure.message}")
         if failures >= MOST_FAILURES:
             raise EvaluatorError(
-                f"{pending.job.name} was given up after {failures} workers failed: {outcome.message or 'they ended'}",
-                hint=outcome.hint or "check what the workers wrote to their terminals",
+                f"{pending.job.name} was given up after {failures} workers failed: {failure.message or 'they ended'}",
+                hint=failure.hint or "check what the workers wrote to their terminals",
             )
         self.submit(replace(pending, failures=failures))
-        return None
 
     def _look_at_workers(self, unfinished: Mapping[int, Unfinished]) -> None:
         """Notice workers that came or went, and give the networks of those that died to others."""

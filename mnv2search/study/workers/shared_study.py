@@ -8,10 +8,10 @@ the study file in the folder of the run has them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.locking import file_lock
-from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role
+from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
 from mnv2search.study.workers.storage_url import masked, open_storage, sqlite_file, storage_errors
 
 T = TypeVar("T")
@@ -54,49 +54,54 @@ class SharedStudy:
         self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
 
     @classmethod
-    def create(cls, url: str, name: str, *, run: Mapping[str, object], replaces: bool) -> SharedStudy:
-        """Create the study of a run, or open it again.
-
-        `run` describes the run for workers; its `created_at` identifies the run. With `replaces`, a study of another
-        run with the same name is deleted.
+    def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
+        """Create the study of a run, or open it again; with `replaces`, another run of this name ends.
 
         Raises:
-            RecordError: the storage holds another run or study with this name.
+            RecordError: the storage holds another run of this name that has not ended.
         """
         storage = open_storage(url)
         with storage_errors(url):
-            try:
-                study_id = storage.create_new_study(DIRECTIONS, name)
-            except DuplicatedStudyError:
-                study_id = storage.get_study_id_from_name(name)
-                known = storage.get_study_user_attrs(study_id).get(RUN)
-                if not (isinstance(known, dict) and known.get("created_at") == run["created_at"]):
-                    _check_replaces(replaces, url, name)
-                    storage.delete_study(study_id)
-                    study_id = storage.create_new_study(DIRECTIONS, name)
-            storage.set_study_user_attr(study_id, RUN, dict(run))
+            for other in _runs(storage, run.name):
+                if other.created_at == run.created_at or other.status != "running":
+                    continue
+                if not replaces:
+                    raise RecordError(
+                        f"the storage {masked(url)} holds another run named {run.name!r} that has not ended",
+                        hint="give this run another --name, or --force to end the other one",
+                    )
+                storage.set_study_user_attr(other.study_id, STATUS, "interrupted")
+            name = f"{run.name} {run.created_at}"
+            with contextlib.suppress(DuplicatedStudyError):
+                storage.create_new_study(DIRECTIONS, name)
+            study_id = storage.get_study_id_from_name(name)
+            storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
         study = cls(url, storage, study_id)
         study.write_status("running")
         return study
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
-        """Open the study of a run.
+        """Open the study of the run with a name, the latest one if there were several.
 
         Raises:
-            RecordError: the storage has no such run.
+            RecordError: the storage has no such run, or it has ended.
         """
-        file = sqlite_file(url)
+        file, runs = sqlite_file(url), list[_Found]()
         if file is None or file.is_file():
             storage = open_storage(url)
             with storage_errors(url):
-                found = [one for one in storage.get_all_studies() if one.study_name == name and RUN in one.user_attrs]
-            if found:
-                return cls(url, storage, found[0]._study_id)
-        raise RecordError(
-            f"the storage {masked(url)} has no run named {name!r}",
-            hint="start it with `mnv2search run --storage`, with this --name and this storage",
-        )
+                runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
+        if not runs:
+            raise RecordError(
+                f"the storage {masked(url)} has no run named {name!r}",
+                hint="start it with `mnv2search run --storage`, with this --name and this storage",
+            )
+        if runs[-1].status != "running":
+            raise RecordError(
+                f"the run {name!r} is {runs[-1].status}", hint="resume it with `mnv2search run --resume`"
+            )
+        return cls(url, storage, runs[-1].study_id)
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -165,12 +170,17 @@ class SharedStudy:
         return self._end(trial_id, TrialState.FAIL, FAILURE, failure, None)
 
     def report(self, presence: Presence) -> None:
-        """Write the presence of a worker."""
+        """Write the presence of a worker, or that it has left."""
         self._write(f"{WORKER}{presence.worker.name}", msgspec.to_builtins(presence))
 
     def beat(self, count: int) -> None:
         """Write a count that shows that the run is alive."""
         self._write(OWNER, count)
+
+    @property
+    def run(self) -> RunDescription:
+        """The description of the run."""
+        return _as(RunDescription, self.attributes().get(RUN))
 
     def attributes(self) -> dict[str, Any]:
         """The attributes of the study: `RUN`, `STATUS`, `OWNER`, and one for each worker."""
@@ -209,12 +219,20 @@ class SharedStudy:
             return False
 
 
-def _check_replaces(replaces: bool, url: str, name: str) -> None:
-    if not replaces:
-        raise RecordError(
-            f"the storage {masked(url)} holds another run or study named {name!r}",
-            hint="give this run another --name, or --force to replace the other one",
-        )
+class _Found(NamedTuple):
+    study_id: int
+    created_at: str
+    status: str
+
+
+def _runs(storage: BaseStorage, name: str) -> list[_Found]:
+    """The studies of all runs with a name."""
+    runs = [
+        (one._study_id, _as(RunDescription, one.user_attrs[RUN]), one.user_attrs.get(STATUS, "running"))
+        for one in storage.get_all_studies()
+        if RUN in one.user_attrs
+    ]
+    return [_Found(study_id, run.created_at, status) for study_id, run, status in runs if run.name == name]
 
 
 def _unfinished(trial: FrozenTrial) -> Unfinished:

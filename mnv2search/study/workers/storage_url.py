@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
-from sqlalchemy import URL, Engine, event
+from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -97,10 +97,8 @@ def _database(url: str) -> BaseStorage:
         if not file.absolute().parent.is_dir():
             raise OptionError(f"the storage {file} is in a folder that does not exist", hint="create the folder")
         name = URL.create("sqlite", database=str(file)).render_as_string()
-        # Optuna fills in braces
-        storage = RDBStorage(_unbraced(name), engine_kwargs={"connect_args": {"timeout": SQLITE_WAIT_S}})
-        _use_write_ahead_log(storage.engine)
-        return storage
+        options = {"connect_args": {"timeout": SQLITE_WAIT_S}, "pool_events": [(_use_write_ahead_log, "connect")]}
+        return RDBStorage(_unbraced(name), engine_kwargs=options)
     try:
         place = make_url(url)
         driver, package = DRIVERS.get(place.drivername, (place.drivername, ""))
@@ -124,19 +122,15 @@ def _proxy(url: str) -> BaseStorage:
     return storage
 
 
-def _use_write_ahead_log(engine: Engine) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
     """Let processes read an SQLite file while another writes to it, without waiting for the disk at each write."""
-
-    @event.listens_for(engine, "connect")
-    def _set(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-        del entry
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-    engine.dispose()  # connections that are already open
+    del entry
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _unbraced(url: str) -> str:
+    """The URL for `RDBStorage`, which fills in braces."""
     return url.replace("{", "{{").replace("}", "}}")
 
 

@@ -23,9 +23,9 @@ from mnv2search.results.manifest import Manifest, manifest_json
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Settings, Worker
 from mnv2search.study.workers.heartbeat import beating
-from mnv2search.study.workers.jobs import Presence, Role
+from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
-from mnv2search.study.workers.shared_study import RUN, SharedStudy, Status
+from mnv2search.study.workers.shared_study import SharedStudy, Status
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, WORK
@@ -93,7 +93,7 @@ def worker_pool(
 ) -> Iterator[WorkerPool | None]:
     """The workers of a run, which are told at the end that it has ended; None if it has no workers.
 
-    For `workers` and `storage` see `Request`; `replaces` allows to delete another run of the same name in the storage.
+    For `workers` and `storage` see `Request`; with `replaces`, another run of this name is deleted.
 
     Raises:
         OptionError: the accuracies cannot be determined by workers, or the storage cannot be used.
@@ -105,12 +105,13 @@ def worker_pool(
         return
     _check_evaluator(evaluator, settings, noted)
     url = storage or str((folder / OWN_STORAGE).absolute())
-    description = {
-        "created_at": manifest.created_at,
-        "manifest": manifest_json(manifest),
-        "work": str((folder / WORK).absolute()),
-    }
-    study = SharedStudy.create(url, manifest.name, run=description, replaces=replaces)
+    run = RunDescription(
+        name=manifest.name,
+        created_at=manifest.created_at,
+        manifest=manifest_json(manifest),
+        work=str((folder / WORK).absolute()),
+    )
+    study = SharedStudy.create(url, run, replaces=replaces)
     count = 1 if workers is None else workers
     local = LocalWorkers(manifest.name, url, count=count)
     status: Status = "interrupted"
@@ -168,17 +169,17 @@ def join(
         told: called with the name of a network before it is evaluated, and the number of finished ones.
 
     Raises:
-        RecordError: the storage has no such run, or the run is not trusted.
+        RecordError: the storage has no such run, the run has ended, or it is not trusted.
         OptionError: the device is of another kind than that of the run.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
     study = SharedStudy.join(storage, name)
-    run = study.attributes()[RUN]
+    run = study.run
     try:
-        manifest = json_as(Manifest, run["manifest"])
-    except (UnsafeFileError, KeyError, TypeError) as error:
+        manifest = json_as(Manifest, run.manifest)
+    except UnsafeFileError as error:
         raise RecordError(f"the run {name!r} in the storage cannot be read: {error}") from error
     if not trusts:
         check_trust(
@@ -188,8 +189,8 @@ def join(
     worker = Worker(name=worker_name(), host=socket.gethostname())
     with ExitStack() as stack:
         evaluator = None if only == "latency" else open_evaluator(manifest.evaluator)
-        if evaluator is not None and Path(run.get("work", "")).is_dir():
-            evaluator.keep_weights(Path(run["work"]))
+        if evaluator is not None and Path(run.work).is_dir():
+            evaluator.keep_weights(Path(run.work))
         latency, named = None, ""
         if only != "accuracy":
             opened = open_device(device or manifest.device.name)
