@@ -142,8 +142,6 @@ class WorkerPool:
             is_dead = name in ended or self._pulse.is_silent(name, one.beat)
             if one.left is None and not is_dead:
                 present[name] = one
-            elif one.left is None and name in self._present:
-                self.noted(f"worker {name} has died; its network is given to another worker")
         self._present = present
         self._put_back(unfinished)
         if self.count and len(ended) >= self.count and not present:
@@ -158,3 +156,4 @@ class WorkerPool:
             # a worker that has not written its name yet is given the grace period
             if one.worker in self._ended or self._pulse.is_silent((trial_id, one.worker), None):
                 self.study.fail(trial_id, Failure(reason="lost", worker=one.worker))
+                self.noted(f"worker {one.worker or 'without a name'} has died: {one.job.name} is given to another")

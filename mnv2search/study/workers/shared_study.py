@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.locking import file_lock
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
-from mnv2search.study.workers.storage_url import masked, open_storage, sqlite_file, storage_errors
+from mnv2search.study.workers.storage_url import close_storage, masked, open_storage, sqlite_file, storage_errors
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
@@ -42,7 +42,7 @@ class Unfinished:
 
 
 class SharedStudy:
-    """A study in a storage, opened by `create` or `join`.
+    """A study in a storage, opened by `create` or `join`; a context manager that closes its connections.
 
     Raises:
         StorageError: the storage cannot be used (raised by any method).
@@ -60,8 +60,7 @@ class SharedStudy:
         Raises:
             RecordError: the storage holds another run of this name that has not ended.
         """
-        storage = open_storage(url)
-        with storage_errors(url):
+        with _opened(url) as storage, storage_errors(url):
             for other in _runs(storage, run.name):
                 if other.created_at == run.created_at or other.status != "running":
                     continue
@@ -76,9 +75,8 @@ class SharedStudy:
                 storage.create_new_study(DIRECTIONS, name)
             study_id = storage.get_study_id_from_name(name)
             storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
-        study = cls(url, storage, study_id)
-        study.write_status("running")
-        return study
+            storage.set_study_user_attr(study_id, STATUS, "running")
+            return cls(url, storage, study_id)
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
@@ -87,21 +85,29 @@ class SharedStudy:
         Raises:
             RecordError: the storage has no such run, or it has ended.
         """
-        file, runs = sqlite_file(url), list[_Found]()
-        if file is None or file.is_file():
-            storage = open_storage(url)
-            with storage_errors(url):
-                runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
-        if not runs:
-            raise RecordError(
-                f"the storage {masked(url)} has no run named {name!r}",
-                hint="start it with `mnv2search run --storage`, with this --name and this storage",
-            )
-        if runs[-1].status != "running":
-            raise RecordError(
-                f"the run {name!r} is {runs[-1].status}", hint="resume it with `mnv2search run --resume`"
-            )
-        return cls(url, storage, runs[-1].study_id)
+        file = sqlite_file(url)
+        missing = RecordError(
+            f"the storage {masked(url)} has no run named {name!r}",
+            hint="start it with `mnv2search run --storage`, with this --name and this storage",
+        )
+        if file is not None and not file.is_file():  # it would be created
+            raise missing
+        with _opened(url) as storage, storage_errors(url):
+            runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
+            if not runs:
+                raise missing
+            if runs[-1].status != "running":
+                raise RecordError(
+                    f"the run {name!r} is {runs[-1].status}", hint="resume it with `mnv2search run --resume`"
+                )
+            return cls(url, storage, runs[-1].study_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections to the storage."""
+        close_storage(self._storage)
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -217,6 +223,17 @@ class SharedStudy:
                 return self._storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
             return False
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[BaseStorage]:
+    """A storage, which is closed again after an error."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    except BaseException:
+        close_storage(storage)
+        raise
 
 
 class _Found(NamedTuple):

@@ -46,6 +46,15 @@ def open_storage(url: str) -> BaseStorage:
         return _proxy(url) if url.startswith("grpc://") else _database(url)
 
 
+def close_storage(storage: BaseStorage) -> None:
+    """Close the connections of a storage."""
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+    elif isinstance(storage, GrpcStorageProxy):
+        storage.close()
+
+
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite storage; None for other storages.
 

@@ -111,18 +111,18 @@ def worker_pool(
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
     )
-    study = SharedStudy.create(url, run, replaces=replaces)
     count = 1 if workers is None else workers
     local = LocalWorkers(manifest.name, url, count=count)
     status: Status = "interrupted"
-    try:
-        with beating(study.beat):
-            yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
-        status = "finished"
-    finally:
-        with contextlib.suppress(StorageError):
-            study.write_status(status)
-        local.stop(at_once=status != "finished")
+    with SharedStudy.create(url, run, replaces=replaces) as study:
+        try:
+            with beating(study.beat):
+                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+            status = "finished"
+        finally:
+            with contextlib.suppress(StorageError):
+                study.write_status(status)
+            local.stop(at_once=status != "finished")
 
 
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
@@ -175,7 +175,19 @@ def join(
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
-    study = SharedStudy.join(storage, name)
+    with SharedStudy.join(storage, name) as study:
+        return _work(study, name, device=device, only=only, trusts=trusts, told=told)
+
+
+def _work(
+    study: SharedStudy,
+    name: str,
+    *,
+    device: str | None,
+    only: Role | None,
+    trusts: bool,
+    told: Callable[[str, int], None],
+) -> int:
     run = study.run
     try:
         manifest = json_as(Manifest, run.manifest)

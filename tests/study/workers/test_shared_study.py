@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ THREADS, NETWORKS = 4, 24
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> SharedStudy:
-    return shared_study(tmp_path)
+def study(tmp_path: Path) -> Iterator[SharedStudy]:
+    with shared_study(tmp_path) as opened:
+        yield opened
 
 
 def test_a_network_is_claimed_once_and_its_answer_comes_back(study: SharedStudy) -> None:

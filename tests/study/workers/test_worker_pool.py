@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from mnv2search.study.workers.shared_study import SharedStudy
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> SharedStudy:
-    return shared_study(tmp_path)
+def study(tmp_path: Path) -> Iterator[SharedStudy]:
+    with shared_study(tmp_path) as opened:
+        yield opened
 
 
 def nothing(_: float) -> None:
@@ -46,7 +48,7 @@ def test_the_network_of_a_silent_worker_is_given_to_another_and_answered_once(st
     assert (pending.failures, found.worker.name) == (1, "alive")
     assert not dead.finish(*claimed)
     assert not list(pool.collect())
-    assert "worker dead has died; its network is given to another worker" in noted
+    assert noted == ["worker dead has died: net-0 is given to another"]
 
 
 def test_the_network_of_an_ended_process_is_given_to_another_at_once(study: SharedStudy) -> None:
