@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,14 @@ def postgresql_url() -> Iterator[str]:
     programs = _programs()
     pytest.importorskip("psycopg", reason="needs the extra storage")
     # the server refuses to run as root
-    as_user = {"user": USER, "group": USER, "extra_groups": []} if os.getuid() == 0 else {}
+    is_root = os.getuid() == 0
+    as_user: Any = {"user": USER, "group": USER, "extra_groups": []} if is_root else {}
     folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
     try:
-        if as_user:
+        if is_root:
             shutil.chown(folder, USER, USER)
         data = folder / "data"
-        words = [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"]
+        words = [f"{programs}/initdb", "-D", str(data), "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user)
         port = _free_port()
         options = [f"-p{port}", "-h127.0.0.1", f"-k{folder}", "-cfsync=off", "-cshared_buffers=32MB"]
@@ -49,10 +51,12 @@ def postgresql_url() -> Iterator[str]:
 
 
 def _programs() -> Path:
-    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))  # Debian does not put it into the path
+    if (in_path := shutil.which("initdb")) is not None:
+        found.append(Path(in_path))
     if not found:
         pytest.skip("PostgreSQL is not installed")
-    return Path(found[0]).parent
+    return found[-1].parent
 
 
 def _free_port() -> int:

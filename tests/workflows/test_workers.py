@@ -21,8 +21,9 @@ from mnv2search.study.types import Progress
 from mnv2search.study.workers.jobs import RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
+from mnv2search.workflows.search.folder import OWN_STORAGE
 from mnv2search.workflows.search.run import run
-from mnv2search.workflows.search.workers import OWN_STORAGE, STORAGE_VARIABLE, join
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join
 
 PROXY = """
 import sys, warnings
@@ -106,8 +107,8 @@ def test_an_interrupted_run_goes_on_with_workers_and_without(tmp_path: Path) -> 
         run(run_request(tmp_path, trials=12, workers=1), on_progress=interrupt)
     folder = tmp_path / "run"
     assert read_manifest(folder).status == "interrupted"
-    with pytest.raises(RecordError, match="the run 'run' is interrupted"):
-        SharedStudy.join(str(folder / OWN_STORAGE), "run")
+    left = join("run", str(folder / OWN_STORAGE), device=None, only=None, trusts=False, told=lambda *_: None)
+    assert (left.evaluated, left.status) == (0, "interrupted")
     done = run(run_request(tmp_path, trials=12), on_progress=nothing)
     assert len(picks_of(folder)) == len(set(picks_of(folder))) == done.result.trials == 12
 
@@ -120,10 +121,10 @@ def test_a_worker_joins_a_run_that_waits_for_it(tmp_path: Path, sqlite: str) -> 
         assert owner.stderr is not None
         started(tmp_path / "team")
         told: list[str] = []
-        count = join("team", sqlite, device=None, only=None, trusts=False, told=lambda name, _: told.append(name))
+        done = join("team", sqlite, device=None, only=None, trusts=False, told=lambda name, _: told.append(name))
         out, _ = owner.communicate()
     assert owner.returncode == 0
-    assert count == len(told) == 6
+    assert (done.evaluated, done.status) == (len(told), "finished") == (6, "finished")
     assert json.loads(out)["front"]
     assert workers_of(tmp_path / "team") == {f"{socket.gethostname()}-{os.getpid()}"}
 

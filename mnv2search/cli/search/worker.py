@@ -54,14 +54,17 @@ def worker_command(
       mnv2search run --latency-ms 15 --trials 200 --name team --storage shared.sqlite3
       mnv2search worker team --storage shared.sqlite3
     """
+    from dataclasses import asdict
+
     from mnv2search.report.rows import counted  # late: --help must not pay for it
-    from mnv2search.workflows.search.workers import join, worker_name
+    from mnv2search.workflows.search.workers import join
 
     def told(network: str, count: int) -> None:
         note(f"{network} is evaluated; {counted(count, 'network')} done", quiet=quiet or as_json)
 
     # output of a user's function goes to stderr, since stdout is for results
     with contextlib.redirect_stdout(sys.stderr):
-        count = join(name, storage, device=device, only=only, trusts=trusts, told=told)
-    lines = [f"{worker_name()} evaluated {counted(count, 'network')} of {name}"]
-    emit({"worker": worker_name(), "run": name, "evaluated": count}, lines, as_json=as_json)
+        done = join(name, storage, device=device, only=only, trusts=trusts, told=told)
+    ended = done.status if done.status != "running" else "no longer alive: its process was killed"
+    lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
+    emit(asdict(done), lines, as_json=as_json)

@@ -80,10 +80,10 @@ class SharedStudy:
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
-        """Open the study of the run with a name, the latest one if there were several.
+        """Open the study of the run with a name: if there are several, one that has not ended, or the latest.
 
         Raises:
-            RecordError: the storage has no such run, or it has ended.
+            RecordError: the storage has no such run.
         """
         file = sqlite_file(url)
         missing = RecordError(
@@ -96,10 +96,6 @@ class SharedStudy:
             runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
             if not runs:
                 raise missing
-            if runs[-1].status != "running":
-                raise RecordError(
-                    f"the run {name!r} is {runs[-1].status}", hint="resume it with `mnv2search run --resume`"
-                )
             return cls(url, storage, runs[-1].study_id)
 
     def __enter__(self) -> Self:
@@ -182,6 +178,11 @@ class SharedStudy:
     def beat(self, count: int) -> None:
         """Write a count that shows that the run is alive."""
         self._write(OWNER, count)
+
+    @property
+    def status(self) -> str:
+        """The status of the run, see `Status`."""
+        return str(self.attributes().get(STATUS))
 
     @property
     def run(self) -> RunDescription:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
@@ -149,6 +150,16 @@ def worker_name(process: int | None = None) -> str:
     return f"{socket.gethostname()}-{os.getpid() if process is None else process}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerResult:
+    """What a worker did: the number of networks that it evaluated, and the status of the run when it left."""
+
+    worker: str
+    run: str
+    evaluated: int
+    status: str
+
+
 def join(
     name: str,
     storage: str,
@@ -157,8 +168,8 @@ def join(
     only: Role | None,
     trusts: bool,
     told: Callable[[str, int], None],
-) -> int:
-    """Evaluate networks of a run until it has ended; returns their number.
+) -> WorkerResult:
+    """Evaluate networks of a run until it has ended.
 
     Args:
         name: name of the run in the storage.
@@ -169,14 +180,15 @@ def join(
         told: called with the name of a network before it is evaluated, and the number of finished ones.
 
     Raises:
-        RecordError: the storage has no such run, the run has ended, or it is not trusted.
+        RecordError: the storage has no such run, or the run is not trusted.
         OptionError: the device is of another kind than that of the run.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
     with SharedStudy.join(storage, name) as study:
-        return _work(study, name, device=device, only=only, trusts=trusts, told=told)
+        count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
+        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
 
 
 def _work(
