@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 USER = "postgres"
-__all__ = ["postgresql_url"]
+__all__ = ["free_port", "postgresql_url"]
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def postgresql_url() -> Iterator[str]:
         data = folder / "data"
         words = [f"{programs}/initdb", "-D", str(data), "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user)
-        port = _free_port()
+        port = free_port()
         options = [f"-p{port}", "-h127.0.0.1", f"-k{folder}", "-cfsync=off", "-cshared_buffers=32MB"]
         log = (folder / "log").open("w")
         server = subprocess.Popen(
@@ -59,7 +59,8 @@ def _programs() -> Path:
     return found[-1].parent
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that no program listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -13,11 +13,20 @@ from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence
 from mnv2search.study.workers.shared_study import SharedStudy, Unfinished
 
 # Shortest and longest interval between two looks at the storage; it doubles while nothing happens.
-LEAST_WAIT_S, MOST_WAIT_S = 0.005, 0.25
+LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.25
 # Workers that may fail at one network before the run ends.
 MOST_FAILURES = 3
 # Networks that wait for the next free worker, as a share of the workers; at least one.
 WAITING_SHARE = 0.25
+
+
+def wanted_by(workers: int) -> int:
+    """Number of networks that should be pending: one for each worker, and some that wait.
+
+    >>> wanted_by(1), wanted_by(8)
+    (2, 10)
+    """
+    return workers + max(1, round(WAITING_SHARE * workers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +78,8 @@ class WorkerPool:
 
     @property
     def wanted(self) -> int:
-        """Number of networks that should be pending: one for each worker, and some that wait."""
-        workers = max(self.count, len(self._present), 1)
-        return workers + max(1, round(WAITING_SHARE * workers))
+        """Number of networks that should be pending."""
+        return wanted_by(max(self.count, len(self._present), 1))
 
     def submit(self, pending: Pending) -> None:
         """Give a network to the next free worker."""

@@ -8,6 +8,7 @@ the study file in the folder of the run has them.
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.locking import file_lock
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
-from mnv2search.study.workers.storage_url import close_storage, masked, open_storage, sqlite_file, storage_errors
+from mnv2search.study.workers.storage_url import (
+    add_state_index,
+    close_storage,
+    masked,
+    open_storage,
+    sqlite_file,
+    storage_errors,
+)
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
@@ -70,6 +78,7 @@ class SharedStudy:
                         hint="give this run another --name, or --force to end the other one",
                     )
                 storage.set_study_user_attr(other.study_id, STATUS, "interrupted")
+            add_state_index(storage)
             name = f"{run.name} {run.created_at}"
             with contextlib.suppress(DuplicatedStudyError):
                 storage.create_new_study(DIRECTIONS, name)
@@ -154,12 +163,16 @@ class SharedStudy:
 
     def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
         """Start the first waiting trial that suits a role; returns its id and network, or None if there is none."""
-        for trial in self._trials(TrialState.WAITING):
-            job = _job(trial)
-            if job.suits(only) and self._change(trial._trial_id, TrialState.RUNNING):
+        suiting = {
+            trial._trial_id: job for trial in self._trials(TrialState.WAITING) if (job := _job(trial)).suits(only)
+        }
+        # if another worker was quicker, many are probably after the first ones
+        order = [*list(suiting)[:1], *random.sample(list(suiting)[1:], max(0, len(suiting) - 1))]
+        for trial_id in order:
+            if self._change(trial_id, TrialState.RUNNING):
                 with storage_errors(self._url):
-                    self._storage.set_trial_user_attr(trial._trial_id, TAKEN_BY, worker)
-                return trial._trial_id, job
+                    self._storage.set_trial_user_attr(trial_id, TAKEN_BY, worker)
+                return trial_id, suiting[trial_id]
         return None
 
     def finish(self, trial_id: int, answer: Answer) -> bool:

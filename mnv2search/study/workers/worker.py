@@ -19,7 +19,7 @@ from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Reason
 from mnv2search.study.workers.shared_study import OWNER, STATUS, SharedStudy
 
 # Shortest and longest interval between two looks for a waiting network.
-LEAST_WAIT_S, MOST_WAIT_S = 0.005, 0.5
+LEAST_WAIT_S, MOST_WAIT_S = 0.01, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
