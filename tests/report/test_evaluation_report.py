@@ -11,7 +11,7 @@ from PIL import Image
 
 from mnv2search.report.confusion import confusion_png
 from mnv2search.report.evaluation import class_rows, confusion_rows, metrics_rows, metrics_text, summary_of
-from mnv2search.report.page import Gallery, Thumbnail, page
+from mnv2search.report.html.page import Gallery, Thumbnail, page
 from mnv2search.results.training import Prediction, Predictions
 from mnv2search.tasks.metrics import Answers, Metrics, share
 from mnv2search.tasks.prediction import Found

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
 @click.command("front")
 @options.run_folder
+@click.option(
+    "--all", "shows_all", is_flag=True, help="Show every network instead of one of each group of near-equals."
+)
 @options.table
-def front_command(folder: Path, as_json: bool, table_format: TableFormat | None) -> None:
+def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: TableFormat | None) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
-    FOLDER is the run's folder, or its name in results.
+    FOLDER is the run's folder, or its name in results. Networks whose accuracy the evidence cannot tell apart are
+    shown as one row, that of the cheapest; --json and --csv list every network with its group.
 
     \b
     Example:
@@ -45,7 +49,9 @@ def front_command(folder: Path, as_json: bool, table_format: TableFormat | None)
     from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
 
     manifest, result = recall(folder)
-    show(folder, manifest, result, finetuned_of_run(folder, result), as_json=as_json, table_format=table_format)
+    trained = finetuned_of_run(folder, result)
+    grouped = not shows_all and table_format != "csv"
+    show(folder, manifest, result, trained, grouped=grouped, as_json=as_json, table_format=table_format)
     if not result.front:
         sys.exit(3 if manifest.status == "nothing fits" else 1)
     for line in status_lines(manifest.status):
@@ -58,10 +64,11 @@ def show(
     result: SearchResult,
     trained: Finetuned | None,
     *,
+    grouped: bool = True,
     as_json: bool,
     table_format: TableFormat | None = None,
 ) -> None:
-    """Print the result of a run: a JSON document, or tables and the network to ship."""
+    """Print the result of a run: a JSON document, or tables and the network to ship; see `run_rows` for `grouped`."""
     from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
     from mnv2search.report.training import finetuned_lines, finetuned_rows
     from mnv2search.results.finetuning import shipped_json
@@ -74,10 +81,14 @@ def show(
     if not result.front:
         parts = [nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)]
     elif trained is None:
-        parts = [run_rows(result), ship_lines(result, folder=folder)]
+        parts = [run_rows(result, grouped=grouped), ship_lines(result, folder=folder)]
     else:
         lines = finetuned_lines(trained, folder=folder, front=result.front)
-        parts = [run_rows(result, ships=False), finetuned_rows(trained), [*lines, f"  {effort_text(result)}"]]
+        parts = [
+            run_rows(result, ships=False, grouped=grouped),
+            finetuned_rows(trained),
+            [*lines, f"  {effort_text(result)}"],
+        ]
     emit({}, *parts, as_json=False, table_format=table_format)
 
 
@@ -121,7 +132,7 @@ NOTHING_FITS = 3
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
     help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
-    "network with the same number of rows or stages as the space, or a published checkpoint. "
+    "network with as many rows as the space, or as many groups of rows with equal channels; a published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -136,7 +147,8 @@ NOTHING_FITS = 3
     help="At the end, train the best networks of the search and the obvious networks (MobileNetV2 near the budget "
     "and, with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse "
     "half after each round. Then train the last network for the rest of --time, and ship it. On by default "
-    "with --data; if every candidate is trained (--accuracy train, train-dense), from --time 15m.",
+    "with --data. If every candidate is trained (--accuracy train, train-dense), on only for a --time of 15m or "
+    "more.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
@@ -149,7 +161,11 @@ NOTHING_FITS = 3
 )
 @options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
-@options.text("--name", metavar="NAME", help="Name of the run's folder (default: from space and budget).")
+@options.text(
+    "--name",
+    metavar="NAME",
+    help="Name of the run's folder (default: space and budget; device and sampler, unless they are the defaults).",
+)
 @options.text("--resume", metavar="NAME", help="Resume an interrupted run.", kind=options.RUN)
 @click.option(
     "--trust",
@@ -161,9 +177,8 @@ NOTHING_FITS = 3
 @click.option(
     "--confirm/--no-confirm",
     default=None,
-    show_default="confirm",
     help="At the end, compare each model file of the front with the one that the official converter of the runtime "
-    "writes. This takes time on top of --time; with some converters, minutes.",
+    "writes (default: on). This takes time on top of --time; with some converters, minutes.",
 )
 @click.option(
     "--workers",

@@ -24,8 +24,9 @@ from mnv2search.report.rows import (
     rows_of,
     trouble_lines,
 )
+from mnv2search.report.search.groups import Group, difference_between, groups_by_name
 from mnv2search.study.results import REGION_BEGINS, median_ms_of, rank_of
-from mnv2search.tasks.metrics import difference_of, trivial_name
+from mnv2search.tasks.metrics import trivial_name
 from mnv2search.untrusted import file_name
 
 
@@ -52,27 +53,13 @@ def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evalua
 
 
 def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | None:
-    """The gain over the best rival; None if there is no rival, or if scores are used instead of accuracies.
-
-    Two estimates share the unknown training recipe, so the interval of their difference is computed separately and is
-    narrower; other accuracies are treated as independent.
-    """
+    """The gain over the best rival, see `difference_between`; None if there is no rival, or for scores."""
     rival = best_rival(evaluation, baseline)
-    if rival is None:
-        return None
-    own, other = evaluation.accuracy, rival.accuracy
-    if own is None or other is None or own.kind == "proxy":
-        return None  # a difference of scores is not a difference in accuracy
-    if own.kind == "estimated":
-        from mnv2search.accuracy.estimate import gain
-        from mnv2search.accuracy.evaluators.imagenet import features_of
-        from mnv2search.spec.plan import plan
-
-        estimated = gain(features_of(plan(evaluation.spec)), features_of(plan(rival.spec)))
-        return Gain(estimated.value, estimated.low, estimated.high, rival.spec.name)
-    return Gain(*difference_of(own, other), rival.spec.name)
+    found = None if rival is None else difference_between(evaluation, rival)
+    return None if rival is None or found is None else Gain(*found, rival.spec.name)
 
 
+GROUP = Column("near-equals", align="left", spare=2, header="group", is_whole=True)
 GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
 # Share of the budget below which a front of inherited accuracies is reported to leave budget unused.
@@ -84,12 +71,16 @@ def front_rows(
     *,
     rivals_of: Callable[[Evaluation], Sequence[Evaluation]] = lambda _: (),
     title: str = "Pareto front",
+    grouped: bool = False,
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
 
-    `rivals_of` returns the baseline networks that a network of the front may be compared with.
+    `rivals_of` returns the baseline networks that a network of the front may be compared with. With `grouped`, only
+    the most accurate network and the cheapest of each group of near-equals have a row.
     """
-    ordered = sorted(front, key=rank_of, reverse=True)
+    ordered, groups = sorted(front, key=rank_of, reverse=True), groups_by_name(front)
+    if grouped:
+        ordered = [e for e in ordered if e is ordered[0] or e is groups[e.spec.name][0]]
     accuracy = next((e.accuracy for e in ordered if e.accuracy), None)
     gains = [gain_over(evaluation, rivals_of(evaluation)) for evaluation in ordered]
     cells: list[tuple[Column, Callable[[tuple[Evaluation, Gain | None]], str]]] = [
@@ -102,10 +93,13 @@ def front_rows(
         (Column("multiply-adds", "M", spare=5), lambda row: millions(row[0].cost.madds)),
         (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
         (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
+        (GROUP, lambda row: _group_text(row[0], groups[row[0].spec.name], grouped=grouped)),
     ]
     left_out = {GAIN} if not any(gains) else set()  # for instance with shared weights, which exclude the baseline
     if accuracy is None or accuracy.kind != "inherited":
         left_out.add(LIKELIHOOD)
+    if all(len(group) == 1 for group in groups.values()):
+        left_out.add(GROUP.title)
     rivals = max(map(rivals_of, ordered), key=len, default=())
     return rows_of(
         title,
@@ -114,6 +108,15 @@ def front_rows(
         notes=_notes(ordered, accuracy, gains, rivals, left_out),
         stressed=frozenset({0} if ordered else ()),
     )
+
+
+def _group_text(evaluation: Evaluation, group: Group, *, grouped: bool) -> str:
+    """The first member of the group; in a table of groups, the number of the other members."""
+    if not grouped:
+        return group[0].spec.name
+    if evaluation is not group[0]:
+        return f"like {group[0].spec.name}"
+    return f"{len(group) - 1} more" if len(group) > 1 else ""
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:
@@ -178,6 +181,11 @@ def _notes(
         yield from _inherited_notes(front)
     if GAIN not in left_out:
         yield from _gain_notes(gains, rivals)
+    if GROUP.title not in left_out:
+        yield (
+            "near-equals: networks whose accuracy the evidence cannot tell from that of the best of their group; of "
+            "these, the fastest is the cheapest or, if latencies overlap, the smallest"
+        )
 
 
 def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator[str]:
@@ -186,7 +194,7 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are not significant"
         )
-        yield "front and ship: accuracies are compared by the lower end of their intervals"
+        yield "front and ship: accuracies are compared by the lower ends of their intervals, before rounding"
         yield from _beyond_evidence(front)
     if accuracy.kind == "proxy":
         yield accuracy.note
@@ -279,14 +287,16 @@ def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) ->
     """The text of `front.csv`; `ship` is the network to ship.
 
     Accuracies and likelihoods are ratios from 0 to 1; only inherited accuracies have a likelihood. Columns of scores
-    are called scores.
+    are called scores. `group` is the cheapest network of the near-equals.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
-    writer.writerow([name.replace("accuracy", "score") if is_score else name for name in (*COLUMNS, "ship")])
+    writer.writerow([name.replace("accuracy", "score") if is_score else name for name in (*COLUMNS, "ship", "group")])
+    groups = groups_by_name(front)
     for e in front:
         if e.accuracy is not None and e.latency is not None:
             is_shipped = "yes" if ship is not None and e.spec == ship.spec else "no"
-            writer.writerow([*(column(e, e.accuracy, e.latency) for column in COLUMNS.values()), is_shipped])
+            group = groups[e.spec.name][0].spec.name
+            writer.writerow([*(column(e, e.accuracy, e.latency) for column in COLUMNS.values()), is_shipped, group])
     return text.getvalue()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
 from mnv2search.report.search.front import best_rival, front_files_text, front_rows, gain_over, weights_beside
+from mnv2search.report.search.groups import groups_by_name
 from mnv2search.study.types import SearchResult
 
 if TYPE_CHECKING:
@@ -23,10 +24,15 @@ DEAR = 1.25
 COUNTED = ("params", "madds", "peak_activation_bytes", "size_bytes")
 
 
-def run_rows(result: SearchResult, *, ships: bool = True) -> Rows:
-    """The front as a table; with `ships`, its network to ship is emphasized."""
+def run_rows(result: SearchResult, *, ships: bool = True, grouped: bool = False) -> Rows:
+    """The front as a table, see `front_rows`; with `ships`, its network to ship is emphasized."""
     title = f"Pareto front: {counted(len(result.front), 'network')}"
-    rows = front_rows(result.front, rivals_of=result.rivals_of, title=title)
+    rows = front_rows(result.front, rivals_of=result.rivals_of, title=title, grouped=grouped)
+    hidden = len(result.front) - len(rows.rows)
+    if hidden:
+        verb = "is" if hidden == 1 else "are"
+        note = f"{counted(hidden, 'near-equal')} {verb} left out: `mnv2search front NAME --all` lists every network"
+        rows = replace(rows, notes=(note, *rows.notes))
     return rows if ships else replace(rows, stressed=frozenset())
 
 
@@ -135,9 +141,8 @@ def _alternative(result: SearchResult) -> Iterator[str]:
         less = ship.accuracy.value - other.accuracy.value
         if less <= NEXT_TO and other.latency.ci_high_ms < ship.latency.ci_low_ms:
             faster = 1 - other.latency.median_ms / ship.latency.median_ms
-            yield (
-                f"  {other.spec.name} takes {100 * faster:.0f} % less time for {max(0.0, 100 * less):.1f} points less"
-            )
+            lost = max(0.0, 100 * less)
+            yield f"  {other.spec.name} is {100 * faster:.0f} % faster and {lost:.1f} points less accurate"
             return
 
 
@@ -219,13 +224,20 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
 
 
 def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
-    """A JSON document with the front, the network to ship, the baseline and the effort."""
+    """A JSON document with the front, the network to ship, the baseline and the effort.
+
+    The `group` of a member is the cheapest of its near-equals.
+    """
+    groups = groups_by_name(result.front)
     return {
         "folder": str(folder),
         "status": status,
         "ship": None if result.ship is None else result.ship.spec.name,
         "published_nearby": _nearby_json(result.ship),
-        "front": [_member(e, result) | {"weights": _weights_json(folder, e)} for e in result.front],
+        "front": [
+            _member(e, result) | {"weights": _weights_json(folder, e), "group": groups[e.spec.name][0].spec.name}
+            for e in result.front
+        ],
         "baseline": [_member(e, None) for e in result.baseline],
         "fastest": None if result.fastest is None else _member(result.fastest, None),
         "closest": None if result.closest is None else _member(result.closest, None),

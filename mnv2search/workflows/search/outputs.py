@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_bytes, write_text
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.page import Lines, Part, Picture, page
-from mnv2search.report.plot import candidates_png, front_png
+from mnv2search.report.html.page import Picture, page
+from mnv2search.report.plot import front_png
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text
 from mnv2search.report.search.front import front_csv
-from mnv2search.report.search.run import effort_text, run_rows, ship_lines
-from mnv2search.report.training import finetuned_lines, finetuned_rows
+from mnv2search.report.search.run_page import run_parts
+from mnv2search.results.run_report import RunReport
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.study.results import median_ms_of
 from mnv2search.study.types import SearchResult
@@ -46,43 +46,28 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: 
     write_bytes(folder / "front.png", _drawn(folder, result, budget))
 
 
-def write_report(
-    folder: Path, result: SearchResult, *, budget: Budget, detail: str = "", finetuned: Finetuned | None = None
-) -> None:
-    """Write `report.html`: what to ship, the front as a table and a plot, and training curves.
+def write_report(run: RunReport) -> None:
+    """Write `report.html`, see `run_parts`; with fine-tuned networks, also `front.csv` and `trained.png`.
 
-    `detail` says how the accuracies were determined. If networks were fine-tuned, their results go to `front.csv` and
-    `trained.png`.
+    Raises:
+        WriteError: a file cannot be written.
     """
+    folder, result, finetuned = run.folder, run.result, run.finetuned
     if not result.front:
         for stale in (PAGE, TRAINED):
             (folder / stale).unlink(missing_ok=True)
         return
-    if finetuned is None:
-        lines = tuple(ship_lines(result, folder=folder))
-    else:
-        lines = (*finetuned_lines(finetuned, folder=folder, front=result.front), effort_text(result))
+    if finetuned is not None:
         trained = {e.spec: e for e in finetuned.trained}
         members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
         write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))
-    said = (*lines, *([f"accuracies: {detail}"] if detail else []), *result.notes)
-    parts: list[Part] = [Lines(title="What to ship", lines=said)]
-    parts.append(run_rows(result, ships=finetuned is None))
-    if finetuned is not None:
-        parts.append(finetuned_rows(finetuned))
-    drawn = _drawn(folder, result, budget)
-    parts.append(Picture(title="Accuracy over latency", png=drawn, shows="the front, what it dominates, the budget"))
+    parts = list(run_parts(run))
     if finetuned is not None and len(finetuned.networks) > 1:
-        picture = _trained_picture(folder, finetuned, budget)
+        picture = _trained_picture(folder, finetuned, run.manifest.budget)
         write_bytes(folder / TRAINED, picture.png)
         parts.append(picture)
     else:
         (folder / TRAINED).unlink(missing_ok=True)
-    metric = next((e.accuracy.metric for e in result.front if e.accuracy), "")
-    curves = candidates_png(result.front, result.dominated, metric=metric)
-    if curves is not None:
-        shows = f"{metric} of every candidate on validation images after each epoch"
-        parts.append(Picture(title="How the candidates' trainings went", png=curves, shows=shows))
     write_text(folder / PAGE, page(f"Search {folder.name}", parts))
 
 

@@ -19,6 +19,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
+from mnv2search.results.run_report import RunReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -283,10 +284,11 @@ def _finished(
         log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
         raise
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
-    detail = evaluator.info.detail
-    write_report(folder, result, budget=request.budget, detail=detail, finetuned=finetuned)
     status: Status = "finished" if result.front else "nothing fits"
-    log.write(replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s))
+    manifest = replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
+    detail = evaluator.info.detail
+    write_report(RunReport(folder=folder, manifest=manifest, result=result, finetuned=finetuned, detail=detail))
+    log.write(manifest)
     return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)
 
 

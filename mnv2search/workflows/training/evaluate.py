@@ -14,7 +14,7 @@ from mnv2search.model.weights.network_file import Learned, read_network
 from mnv2search.model.weights.places import OURS
 from mnv2search.recipe import Recipe
 from mnv2search.report.evaluation import evaluation_lines
-from mnv2search.report.page import Lines, page
+from mnv2search.report.html.page import Lines, page
 from mnv2search.results.training import EvaluationReport
 from mnv2search.tasks.task import AnyTask, Data, Task, task_of
 from mnv2search.training.distributed import joined

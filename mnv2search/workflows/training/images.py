@@ -12,7 +12,7 @@ from mnv2search.data.dataset import Dataset, Split
 from mnv2search.data.pixels import Pixels
 from mnv2search.report.confusion import confusion_png
 from mnv2search.report.evaluation import confusion_rows, metrics_rows
-from mnv2search.report.page import Gallery, Part, Picture, Thumbnail
+from mnv2search.report.html.page import Gallery, Part, Picture, Thumbnail
 from mnv2search.results.training import WorstImage
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import Data

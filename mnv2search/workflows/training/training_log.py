@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError, TrainingError
-from mnv2search.report.page import Lines, Part, Picture, page
+from mnv2search.report.html.page import Lines, Part, Picture, page
 from mnv2search.report.plot import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
 from mnv2search.report.rows import counted
 from mnv2search.tasks.metrics import Metrics

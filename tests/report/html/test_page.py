@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.evaluation import Budget, Evaluation, completed
-from mnv2search.report.page import Lines, Picture, page
+from mnv2search.report.html.page import Lines, Picture, page
 from mnv2search.report.plot import candidates_png, from_zero, history_of, training_png
 from mnv2search.report.rows import Column, Rows
 from mnv2search.spec.yaml.codec import load_spec
@@ -76,7 +76,9 @@ def picture() -> Picture:
 def test_a_page_needs_no_other_file() -> None:
     text = page("title", [picture()])
     assert 'src="data:image/png;base64,' in text
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Reports as HTML files that need no other file and no network."""

@@ -1,0 +1,325 @@
+"""All evaluated networks of one or several runs, for the chart in which they are selected."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mnv2search.accuracy.types import Accuracy, metric_text
+from mnv2search.cost import stage_costs
+from mnv2search.evaluation import Evaluation
+from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.types import DeviceInfo
+from mnv2search.report.html.page import Explorer
+from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
+from mnv2search.report.search.front import best_rival, gain_over
+from mnv2search.report.search.run import nearby_of
+from mnv2search.results.run_report import RunReport
+from mnv2search.spec.plan import plan
+from mnv2search.spec.yaml.codec import dumps
+from mnv2search.spec.yaml.write import stage_text
+from mnv2search.untrusted import file_name
+
+Value = tuple[float, float, float]
+"""A value with the ends of its interval, in the unit of its axis."""
+
+LATENCY, MADDS, PARAMS, MEMORY, SIZE = "latency", "madds", "params", "memory", "size"
+COUNTS = {
+    MADDS: ("multiply-adds, M", 1e6),
+    PARAMS: ("parameters, M", 1e6),
+    MEMORY: ("peak activation memory, kB (fp32)", 1e3),
+    SIZE: ("weights, MB (fp32)", 1e6),
+}
+FRONT_COLORS = ("--front", "--front-2", "--front-3", "--front-4")
+# File formats that the runtimes of devices execute; ONNX for all others.
+FORMATS = {"litert": "tflite", "executorch": "pte", "coreml": "mlpackage"}
+
+SEPARATE = " after a separate training"
+
+
+def explorer(runs: Sequence[RunReport]) -> Explorer:
+    """The chart of every evaluated network of runs with a front, and of the published networks nearest to `ship`."""
+    data = _Data()
+    for run in runs:
+        _add_run(data, run, prefix=f"{run.folder.name}: " if len(runs) > 1 else "")
+    first = runs[0]
+    ship = first.shipped or first.result.front[0]
+    rival = best_rival(ship, first.result.rivals_of(ship)) or first.result.front[0]
+    names = [(one["run"], one["name"]) for one in data.networks]
+    return Explorer(
+        title="All networks",
+        data={
+            "axes": [{"key": key, "title": title} for key, title in data.axes.items()],
+            "x": LATENCY,
+            "y": _accuracy_key(ship.accuracy) if ship.accuracy else PARAMS,
+            "budget": _budget(runs),
+            "lines": list(data.lines),
+            "runs": [run.folder.name for run in runs],
+            "runNotes": data.run_notes,
+            "groups": data.groups,
+            "networks": data.networks,
+            "selected": names.index((0, ship.spec.name)),
+            "other": names.index((0, rival.spec.name)),
+        },
+        notes=tuple(_notes(runs)),
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The growing content of the JSON block; lines of YAML are stored once."""
+
+    axes: dict[str, str] = field(default_factory=lambda: {LATENCY: "measured latency, ms"})
+    lines: dict[str, int] = field(default_factory=dict)
+    groups: list[Mapping[str, object]] = field(default_factory=list)
+    networks: list[dict[str, object]] = field(default_factory=list)
+    run_notes: list[Mapping[str, str]] = field(default_factory=list)
+
+    def line(self, text: str) -> int:
+        """The number of a line."""
+        return self.lines.setdefault(text, len(self.lines))
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """Predicts the latency of stages from all networks that a run measured."""
+
+    device: DeviceInfo
+    measured: Sequence[Evaluation]
+
+    @cached_property
+    def fitted(self) -> LatencyPredictor:
+        predictor = LatencyPredictor(self.device)
+        predictor.fit([(e.spec, e.latency.median_ms) for e in self.measured if e.latency])
+        return predictor
+
+    @property
+    def note(self) -> str:
+        """How well the predictions are known; empty if there are none."""
+        error = self.fitted.error
+        if error is None:
+            return ""
+        return (
+            f"Times of stages are predicted from the {counted(len(self.fitted.observations), 'network')} measured in "
+            f"this run (mean error of a whole network {100 * error:.1f} %), not measured; they are least certain for "
+            "the stem and the head."
+        )
+
+
+def _add_run(data: _Data, run: RunReport, *, prefix: str) -> None:
+    result, number = run.result, len(data.run_notes)
+    measured = (*result.front, *result.dominated, *result.baseline)
+    predictor = _Predictor(run.manifest.device, measured)
+    data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predictor.note})
+    trained = () if run.finetuned is None else run.finetuned.trained
+    color = FRONT_COLORS[number % len(FRONT_COLORS)]
+    sets: list[tuple[str, Sequence[Evaluation], Mapping[str, object]]] = [
+        ("other measured networks", result.dominated, {"color": "--other", "size": 6, "symbol": "circle"}),
+        (
+            "MobileNetV2, width x resolution",
+            result.baseline,
+            {"color": "--baseline", "size": 7, "symbol": "square"},
+        ),
+        ("front", result.front, {"color": color, "size": 9, "symbol": "circle", "line": True}),
+        ("trained separately", trained, {"color": "--trained", "size": 9, "symbol": "diamond"}),
+    ]
+    for title, evaluations, style in sets:
+        if evaluations:
+            data.groups.append({"title": f"{prefix}{title}", **style})
+        for evaluation in evaluations:
+            after = SEPARATE if evaluations is trained else ""
+            data.networks.append(_network(data, evaluation, run, number, predictor, after))
+    _add_published(data, run, number, prefix)
+
+
+def _network(
+    data: _Data, evaluation: Evaluation, run: RunReport, number: int, predictor: _Predictor, after: str
+) -> dict[str, object]:
+    spec = evaluation.spec
+    path = _file_of(evaluation, run)
+    return {
+        "name": spec.name,
+        "run": number,
+        "group": len(data.groups) - 1,
+        "at": dict(_values(data, evaluation, after)),
+        "said": list(_said(evaluation)),
+        "notes": list(_notes_on(evaluation, run)),
+        "side": str(spec.size),
+        "spec": [data.line(text) for text in dumps(spec).splitlines()],
+        "stages": list(_stages(data, evaluation, predictor)),
+        "file": path,
+        "output": shlex.quote(f"{file_name(spec.name)}.{FORMATS.get(run.manifest.device.runtime, 'onnx')}"),
+    }
+
+
+def _values(data: _Data, evaluation: Evaluation, after: str) -> Iterator[tuple[str, Value]]:
+    accuracy, latency, cost = evaluation.accuracy, evaluation.latency, evaluation.cost
+    if latency is not None:
+        yield LATENCY, _rounded(latency.median_ms, latency.ci_low_ms, latency.ci_high_ms)
+    if accuracy is not None:
+        key, scale = _accuracy_key(accuracy, after), 1 if accuracy.kind == "proxy" else 100
+        data.axes.setdefault(key, key if accuracy.kind == "proxy" else f"{key}, %")
+        yield key, _rounded(scale * accuracy.value, scale * accuracy.low, scale * accuracy.high)
+        if accuracy.merit is not None:
+            likelihood = f"likelihood ({accuracy.dataset})"
+            data.axes.setdefault(likelihood, f"{likelihood}, %")
+            yield likelihood, _rounded(*[100 * accuracy.merit] * 3)
+    for key, count in (
+        (MADDS, cost.madds),
+        (PARAMS, cost.params),
+        (MEMORY, cost.peak_activation_bytes),
+        (SIZE, cost.size_bytes),
+    ):
+        yield key, _count(data, key, count)
+
+
+def _count(data: _Data, key: str, count: int) -> Value:
+    title, unit = COUNTS[key]
+    data.axes.setdefault(key, title)
+    return _rounded(*[count / unit] * 3)
+
+
+def _rounded(*values: float) -> Value:
+    one, low, high = (float(f"{value:.5g}") for value in values)
+    return one, low, high
+
+
+def _accuracy_key(accuracy: Accuracy, after: str = "") -> str:
+    """The axis of an accuracy: those of different kinds, metrics, datasets or trainings are never on one axis."""
+    where = "no accuracy" if accuracy.kind == "proxy" else accuracy.dataset
+    return f"{accuracy.kind} {metric_text(accuracy.metric)}{after} ({where})"
+
+
+def _said(evaluation: Evaluation) -> Iterator[str]:
+    """Lines that are shown while the pointer is over a network."""
+    accuracy, cost = evaluation.accuracy, evaluation.cost
+    yield "no accuracy was determined" if accuracy is None else accuracy_phrase(accuracy)
+    if evaluation.latency is None:
+        yield "not measured"
+    else:
+        yield f"{evaluation.latency.kind} latency {measured_text(evaluation.latency)} ms"
+    yield f"{millions(cost.madds)} M multiply-adds, {millions(cost.params)} M parameters, {evaluation.spec.size} px"
+
+
+def _notes_on(evaluation: Evaluation, run: RunReport) -> Iterator[str]:
+    latency = evaluation.latency
+    gain = gain_over(evaluation, run.result.rivals_of(evaluation)) if evaluation in run.result.front else None
+    if gain is not None:
+        yield (
+            f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {gain.rival}, the "
+            "most accurate MobileNetV2 that is not slower"
+        )
+    if evaluation.accuracy is not None and evaluation.accuracy.note:
+        yield evaluation.accuracy.note
+    if latency is not None:
+        noisy = "; too noisy or measured too few times: the interval is unreliable" if latency.noisy else ""
+        yield f"{latency.samples:,} inferences in {latency.visits or 'an unknown number of'} visits{noisy}"
+    if not evaluation.is_feasible:
+        yield "not within the budget"
+
+
+def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Iterator[list[object]]:
+    """Of every stage: address, row, output and scale as numbers of lines, counts, and predicted time in ms."""
+    laid_out = plan(evaluation.spec)
+    times = predictor.fitted.breakdown(laid_out) if predictor.note else None
+    for stage in stage_costs(laid_out):
+        last = laid_out.units[stage.units][-1]
+        scale = f"1/{round(laid_out.spec.size.height / last.size_out.height)}"
+        texts = (
+            stage.at,
+            stage_text(laid_out.spec, stage.at),
+            f"{last.size_out} x {last.c_out}",
+            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, scale),
+        )
+        yield [
+            *map(data.line, texts),
+            stage.params,
+            stage.madds,
+            stage.peak_activation_bytes,
+            None if times is None else round(sum(times.units_ms[stage.units]), 4),
+        ]
+
+
+def _file_of(evaluation: Evaluation, run: RunReport) -> str | None:
+    """What commands take: the file of a front member, or the name of a published network; quoted for a shell."""
+    if evaluation in run.result.baseline and evaluation.spec.name.startswith("mobilenet_v2_"):
+        return shlex.quote(evaluation.spec.name)
+    path = run.folder / "front" / f"{file_name(evaluation.spec.name)}.yaml"
+    return shlex.quote(str(path)) if path.is_file() else None
+
+
+def _add_published(data: _Data, run: RunReport, number: int, prefix: str) -> None:
+    ship = run.result.ship
+    if ship is None or ship.accuracy is None or ship.accuracy.kind != "estimated":
+        return
+    data.groups.append(
+        {
+            "title": f"{prefix}published results, each with its own recipe",
+            "color": "--published",
+            "symbol": "star",
+            "size": 9,
+            "published": True,
+        }
+    )
+    for found in nearby_of(ship):
+        at = {
+            _accuracy_key(ship.accuracy): _rounded(*[100 * found.top1] * 3),
+            MADDS: _count(data, MADDS, found.madds),
+        }
+        if found.params is not None:
+            at[PARAMS] = _count(data, PARAMS, found.params)
+        said = f"published top1 {100 * found.top1:.1f} %, {found.resolution} px, latency unknown ({found.source})"
+        data.networks.append(
+            {
+                "name": found.name,
+                "run": number,
+                "group": len(data.groups) - 1,
+                "at": at,
+                "said": [said],
+                "notes": [f"recipe: {found.recipe}"] if found.recipe else [],
+                "side": str(found.resolution),
+                "spec": [],
+                "stages": [],
+                "file": None,
+                "output": "",
+            }
+        )
+
+
+def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
+    """The limits of the first run by axis; those of other runs are in their tables."""
+    budget = runs[0].manifest.budget
+    limits: Iterable[tuple[str, int | None]] = (
+        (MADDS, budget.madds),
+        (PARAMS, budget.params),
+        (MEMORY, budget.peak_activation_bytes),
+        (SIZE, budget.size_bytes),
+    )
+    counted_limits = {key: limit / COUNTS[key][1] for key, limit in limits if limit is not None}
+    return {LATENCY: budget.latency_ms, **counted_limits}
+
+
+def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
+    if any(_is_estimated(run) for run in runs):
+        yield "Published networks were not measured here: over latency, a dotted line is at their accuracy."
+    without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
+    if without:
+        yield (
+            f"{counted(without, 'measured network')} without an accuracy, mostly beyond the budget, appear when both "
+            "axes are latency or counts."
+        )
+    checks: tuple[tuple[str, Callable[[RunReport], object]], ...] = (
+        ("device", lambda run: run.manifest.device.fingerprint),
+        ("source of accuracies", lambda run: run.manifest.evaluator),
+        ("latency budget; the dashed line is that of the first run", lambda run: run.manifest.budget.latency_ms),
+    )
+    for what, of in checks:
+        if len({of(run) for run in runs}) > 1:
+            yield f"These runs differ in their {what}."
+
+
+def _is_estimated(run: RunReport) -> bool:
+    ship = run.result.ship
+    return ship is not None and ship.accuracy is not None and ship.accuracy.kind == "estimated"

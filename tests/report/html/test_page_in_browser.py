@@ -1,0 +1,152 @@
+"""The report of a run in a real browser: it is drawn, can be operated, fits every width, and is accessible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import chromium, needs_chromium, opened
+from playwright.sync_api import Browser, Page, Position
+from run_requests import run_request
+
+from mnv2search.workflows.search.run import run
+
+pytestmark = needs_chromium
+NETWORK, OTHER = "select[name=network]", "select[name=other]"
+SELECTED = "select[name=network] option:checked"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a short search on the simulated device."""
+    root = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
+        return (
+            run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None).folder / "report.html"
+        )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def front(report: Path) -> tuple[str, ...]:
+    """The names of the networks of the front, fastest first."""
+    lines = (report.parent / "front.csv").read_text().splitlines()[1:]
+    return tuple(line.split(",")[0] for line in lines)
+
+
+def width_of(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
+def place_of(page: Page, name: str) -> Position:
+    """Where a network is drawn, in pixels from the corner of the chart."""
+    found = page.evaluate(
+        """name => {
+          const plot = document.querySelector(".plot"), {xaxis, yaxis} = plot._fullLayout;
+          const trace = plot.data.find((one) => (one.text ?? []).some((text) => text.startsWith(name + "<br>")));
+          const index = trace.text.findIndex((text) => text.startsWith(name + "<br>"));
+          return [xaxis._offset + xaxis.d2p(trace.x[index]), yaxis._offset + yaxis.d2p(trace.y[index])];
+        }""",
+        name,
+    )
+    return {"x": found[0], "y": found[1]}
+
+
+def test_the_network_to_ship_is_selected_first(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        assert page.text_content(SELECTED) == (report.parent / "ship.yaml").read_text().split("name: ")[1].split()[0]
+
+
+def test_a_click_selects_a_network_and_hover_shows_both_intervals(
+    browser: Browser, report: Path, front: tuple[str, ...]
+) -> None:
+    with opened(browser, report) as page:
+        position = place_of(page, front[0])
+        page.hover(".plot", position=position)
+        shown = page.text_content(".hoverlayer") or ""
+        assert front[0] in shown
+        assert "estimated top1" in shown
+        assert "measured latency" in shown
+        page.click(".plot", position=position)
+        page.wait_for_url(f"**#network={front[0]}")
+        assert page.text_content(SELECTED) == front[0]
+
+
+def test_the_arrow_keys_walk_along_the_latencies(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.focus(".plot")
+        page.keyboard.press("Home")
+        first = page.text_content(SELECTED)
+        page.keyboard.press("c")
+        page.keyboard.press("ArrowRight")
+        assert page.text_content(SELECTED) != first
+        assert page.text_content(f"{OTHER} option:checked") == first
+        page.keyboard.press("ArrowLeft")
+        assert page.text_content(SELECTED) == first
+
+
+def test_an_address_and_the_name_in_a_table_select_a_network(
+    browser: Browser, report: Path, front: tuple[str, ...]
+) -> None:
+    with opened(browser, report, place=f"#network={front[0]}") as page:
+        assert page.text_content(SELECTED) == front[0]
+        page.click(f"td >> text={front[-1]}")
+        page.wait_for_function(
+            "name => document.querySelector(name[0]).textContent === name[1]", arg=[SELECTED, front[-1]]
+        )
+
+
+def test_filters_and_axes_change_what_is_drawn(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.fill("input[name=params]", "0.0001")
+        assert (page.text_content("output") or "").startswith("0 of")
+        page.fill("input[name=params]", "")
+        page.select_option("select[name=x]", "params")
+        page.select_option("select[name=y]", "latency")
+        titles = page.locator(".plot .xtitle, .plot .ytitle").all_text_contents()
+        assert titles == ["parameters, M", "measured latency, ms"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1600])
+def test_a_report_fits_its_window(browser: Browser, report: Path, width: int, scheme: str) -> None:
+    with opened(browser, report, width=width, scheme=scheme) as page:
+        assert width_of(page) == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_seriously_inaccessible(browser: Browser, report: Path, scheme: str) -> None:
+    with opened(browser, report, scheme=scheme) as page:
+        found = Axe().run(page).response["violations"]
+        assert [one["help"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_dark_page_is_printed_light_with_its_chart(browser: Browser, report: Path) -> None:
+    with opened(browser, report, scheme="dark") as page:
+        page.evaluate(
+            "addEventListener('beforeprint', () => { window.printed = getComputedStyle(document.body).color; })"
+        )
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert page.evaluate("window.printed") == "rgb(31, 35, 40)"
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(230, 237, 243)"
+
+
+def test_texts_of_a_file_are_not_read_as_html(
+    browser: Browser, report: Path, tmp_path: Path, front: tuple[str, ...]
+) -> None:
+    hostile = "<img src=x onerror=alert(1)></script><b>"
+    text = report.read_text().replace(json.dumps(front[0]), json.dumps(hostile).replace("<", "\\u003c"))
+    (tmp_path / "hostile.html").write_text(text)
+    with opened(browser, tmp_path / "hostile.html") as page:
+        page.select_option(NETWORK, label=hostile)
+        assert hostile in (page.text_content(".panel thead") or "")
+        assert page.locator(".panel img, .plot img").count() == 0
