@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pictures import draw_pictures
 from postgresql_server import postgresql_url
 from run_requests import run_request
 
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import manifest_json, read_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
-from mnv2search.study.types import Progress
+from mnv2search.study.types import Progress, Settings
 from mnv2search.study.workers.jobs import RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
@@ -159,3 +160,23 @@ def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
     )
     with SharedStudy.create(url, described, replaces=False):
         pass
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "settings", "message"),
+    [
+        ("supernet:epochs=1", Settings(trials=4), "workers cannot evaluate networks with the shared weights"),
+        ("train", Settings(time_s=60.0), "workers cannot fit their trainings into --time"),
+    ],
+    ids=["supernet", "time"],
+)
+def test_a_search_that_workers_cannot_do_is_refused(
+    evaluator: str, settings: Settings, message: str, tmp_path: Path
+) -> None:
+    draw_pictures(tmp_path / "photos", count=8)
+    name, _, options = evaluator.partition(":")
+    text = f"{name}:data={tmp_path}/photos,{options}".strip(",")
+    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=settings, workers=1)
+    with pytest.raises(OptionError, match=message):
+        run(asked, on_progress=nothing)
+    assert not (tmp_path / "run").exists()

@@ -58,6 +58,7 @@ class SharedStudy:
 
     def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
         self._url, self._storage, self._id = url, storage, study_id
+        self._has_rivals = False
         file = sqlite_file(url)
         self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
 
@@ -162,17 +163,21 @@ class SharedStudy:
     # -- workers ---------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
-        """Start the first waiting trial that suits a role; returns its id and network, or None if there is none."""
-        suiting = {
-            trial._trial_id: job for trial in self._trials(TrialState.WAITING) if (job := _job(trial)).suits(only)
-        }
-        # if another worker was quicker, many are probably after the first ones
-        order = [*list(suiting)[:1], *random.sample(list(suiting)[1:], max(0, len(suiting) - 1))]
-        for trial_id in order:
+        """Start a waiting trial that suits a role; returns its id and network, or None if there is none.
+
+        It is the first one unless other workers have been quicker before; then it is a random one, since all of them
+        would try to start the first.
+        """
+        found = [(trial._trial_id, _job(trial)) for trial in self._trials(TrialState.WAITING)]
+        waiting = [(trial_id, job) for trial_id, job in found if job.suits(only)]
+        if self._has_rivals:
+            random.shuffle(waiting)
+        for trial_id, job in waiting:
             if self._change(trial_id, TrialState.RUNNING):
                 with storage_errors(self._url):
                     self._storage.set_trial_user_attr(trial_id, TAKEN_BY, worker)
-                return trial_id, suiting[trial_id]
+                return trial_id, job
+            self._has_rivals = True
         return None
 
     def finish(self, trial_id: int, answer: Answer) -> bool:

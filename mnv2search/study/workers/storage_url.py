@@ -117,11 +117,12 @@ def _database(url: str) -> BaseStorage:
         name = URL.create("sqlite", database=str(file)).render_as_string()
         options = {"connect_args": {"timeout": SQLITE_WAIT_S}, "pool_events": [(_use_write_ahead_log, "connect")]}
         return RDBStorage(_unbraced(name), engine_kwargs=options)
+    scheme = url.partition("://")[0]
+    driver, package = DRIVERS.get(scheme, (scheme, ""))
+    if package:
+        check_package(package, feature=f"a storage at {scheme}://", extra=EXTRA)
     try:
         place = make_url(url)
-        driver, package = DRIVERS.get(place.drivername, (place.drivername, ""))
-        if package:
-            check_package(package, feature=f"a storage at {place.drivername}://", extra=EXTRA)
         whole = place.set(drivername=driver).render_as_string(hide_password=False)
         return RDBStorage(_unbraced(whole), engine_kwargs={"pool_pre_ping": True})
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
