@@ -22,6 +22,7 @@ INTERRUPTED = 130
 # In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
+    "worker": ("search.worker", "Evaluate networks of a search that runs in another process or on another machine."),
     "compile": ("networks", "Print the layers of a spec, and export the network."),
     "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
     "train": ("training.train", "Train a network on images."),
@@ -43,6 +44,7 @@ COMMANDS = {
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
     "front": ("search.run", "Show the Pareto front of a run from its records."),
+    "dashboard": ("search.dashboard", "Look at the networks of a run in a browser, with optuna-dashboard."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
     "completion": ("installation", "Print or install the script of shell completion."),
