@@ -30,6 +30,7 @@ COMMANDS = [
     "devices",
     "device-profile",
     "front",
+    "report",
     "catalog",
     "verify",
     "completion",

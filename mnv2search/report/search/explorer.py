@@ -10,13 +10,13 @@ from functools import cached_property
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.cost import stage_costs
 from mnv2search.evaluation import Evaluation
-from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor
 from mnv2search.latency.types import DeviceInfo
 from mnv2search.report.html.page import Explorer
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
 from mnv2search.report.search.front import best_rival, gain_over
 from mnv2search.report.search.run import nearby_of
-from mnv2search.results.run_report import RunReport
+from mnv2search.results.run_report import RunReport, evenly
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.spec.yaml.write import stage_text
@@ -36,16 +36,18 @@ FRONT_COLORS = ("--front", "--front-2", "--front-3", "--front-4")
 # File formats that the runtimes of devices execute; ONNX for all others.
 FORMATS = {"litert": "tflite", "executorch": "pte", "coreml": "mlpackage"}
 
+# Most networks of a run that are shown although they are neither on its front nor of the baseline.
+MOST_OTHERS = 1500
 SEPARATE = " after a separate training"
 
 
 def explorer(runs: Sequence[RunReport]) -> Explorer:
     """The chart of every evaluated network of runs with a front, and of the published networks nearest to `ship`."""
-    data = _Data()
-    for run in runs:
-        _add_run(data, run, prefix=f"{run.folder.name}: " if len(runs) > 1 else "")
+    data, labels = _Data(), labels_of(runs)
+    for run, label in zip(runs, labels, strict=True):
+        _add_run(data, run, prefix=f"{label}: " if len(runs) > 1 else "")
     first = runs[0]
-    ship = first.shipped or first.result.front[0]
+    ship = first.result.ship or first.result.front[0]
     rival = best_rival(ship, first.result.rivals_of(ship)) or first.result.front[0]
     names = [(one["run"], one["name"]) for one in data.networks]
     return Explorer(
@@ -56,7 +58,7 @@ def explorer(runs: Sequence[RunReport]) -> Explorer:
             "y": _accuracy_key(ship.accuracy) if ship.accuracy else PARAMS,
             "budget": _budget(runs),
             "lines": list(data.lines),
-            "runs": [run.folder.name for run in runs],
+            "runs": labels,
             "runNotes": data.run_notes,
             "groups": data.groups,
             "networks": data.networks,
@@ -65,6 +67,12 @@ def explorer(runs: Sequence[RunReport]) -> Explorer:
         },
         notes=tuple(_notes(runs)),
     )
+
+
+def labels_of(runs: Sequence[RunReport]) -> tuple[str, ...]:
+    """A different text for each run: the names of the folders, or their paths."""
+    names = tuple(run.folder.name for run in runs)
+    return names if len(set(names)) == len(names) else tuple(str(run.folder) for run in runs)
 
 
 @dataclass(frozen=True)
@@ -110,13 +118,16 @@ class _Predictor:
 
 def _add_run(data: _Data, run: RunReport, *, prefix: str) -> None:
     result, number = run.result, len(data.run_notes)
-    measured = (*result.front, *result.dominated, *result.baseline)
-    predictor = _Predictor(run.manifest.device, measured)
+    predictor = _Predictor(run.manifest.device, evenly(run.measured, REMEMBERED))
     data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predictor.note})
     trained = () if run.finetuned is None else run.finetuned.trained
     color = FRONT_COLORS[number % len(FRONT_COLORS)]
     sets: list[tuple[str, Sequence[Evaluation], Mapping[str, object]]] = [
-        ("other measured networks", result.dominated, {"color": "--other", "size": 6, "symbol": "circle"}),
+        (
+            "other measured networks",
+            evenly(result.dominated, MOST_OTHERS),
+            {"color": "--other", "size": 6, "symbol": "circle"},
+        ),
         (
             "MobileNetV2, width x resolution",
             result.baseline,
@@ -304,6 +315,11 @@ def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
 def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     if any(_is_estimated(run) for run in runs):
         yield "Published networks were not measured here: over latency, a dotted line is at their accuracy."
+    for run, label in zip(runs, labels_of(runs), strict=True):
+        others = len(run.result.dominated)
+        if others > MOST_OTHERS:
+            shown = len(evenly(run.result.dominated, MOST_OTHERS))
+            yield f"{label}: {shown:,} of the {others:,} other measured networks are shown, chosen at even distances."
     without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
     if without:
         yield (

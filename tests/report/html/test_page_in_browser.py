@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from browser import chromium, needs_chromium, opened
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
+from mnv2search.workflows.search.report import report as compare
 from mnv2search.workflows.search.run import run
 
 pytestmark = needs_chromium
@@ -25,9 +27,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
-        return (
-            run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None).folder / "report.html"
-        )
+        request = run_request(root, space="mnv2", latency_ms=15.0)
+        return run(request, on_progress=lambda _: None).folder / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,18 @@ def test_filters_and_axes_change_what_is_drawn(browser: Browser, report: Path) -
         page.select_option("select[name=y]", "latency")
         titles = page.locator(".plot .xtitle, .plot .ytitle").all_text_contents()
         assert titles == ["parameters, M", "measured latency, ms"]
+
+
+def test_of_two_runs_a_table_selects_the_network_of_its_own_run(
+    browser: Browser, report: Path, front: tuple[str, ...]
+) -> None:
+    other = shutil.copytree(report.parent, report.parent.with_name("other"))
+    path = compare([report.parent, other])
+    with opened(browser, path) as page:
+        assert page.text_content(SELECTED) != f"{front[0]} (other)"
+        page.locator(f"td >> text={front[0]}").last.click()
+        selected = [SELECTED, f"{front[0]} (other)"]
+        page.wait_for_function("([at, text]) => document.querySelector(at).textContent === text", arg=selected)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

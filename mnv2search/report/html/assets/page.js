@@ -56,6 +56,7 @@ function explore(section, data) {
   const panel = el("div", { className: "panel" });
   const count = el("output");
   const labelOf = (network) => (data.runs.length > 1 ? `${network.name} (${data.runs[network.run]})` : network.name);
+  const keyOf = (network) => (data.runs.length > 1 ? `${data.runs[network.run]}/${network.name}` : network.name);
   const value = (network, key) => network.at[key];
   const isDrawn = (network) => value(network, state.x) && value(network, state.y);
   const passes = (network) =>
@@ -141,7 +142,7 @@ function explore(section, data) {
   function select(index) {
     if (!networks[index]) return;
     state.selected = index;
-    history.replaceState(null, "", `#network=${encodeURIComponent(networks[index].name)}`);
+    history.replaceState(null, "", `#network=${encodeURIComponent(keyOf(networks[index]))}`);
     draw();
   }
   function compare(index) {
@@ -161,8 +162,7 @@ function explore(section, data) {
     if (event.key === "c") compare(state.selected);
   });
   const byName = () => {
-    const name = decodeURIComponent(location.hash.replace(/^#network=/, ""));
-    const index = location.hash.startsWith("#network=") ? networks.findIndex((n) => n.name === name) : -1;
+    const index = networks.findIndex((n) => location.hash === `#network=${encodeURIComponent(keyOf(n))}`);
     if (index >= 0) state.selected = index;
     return index >= 0;
   };
@@ -173,15 +173,17 @@ function explore(section, data) {
     if (index !== undefined) (event.shiftKey ? compare : select)(index);
   });
   addEventListener("hashchange", () => { if (byName()) { draw(); section.scrollIntoView(); } });
-  linkNames(new Set(networks.map((n) => n.name)));
+  linkNames(data.runs, new Set(networks.map(keyOf)));
   return draw;
 }
 
-/** Let the name of a network in a table select it. */
-function linkNames(names) {
-  for (const cell of document.querySelectorAll("td:first-child")) {
-    const name = cell.textContent;
-    if (names.has(name)) cell.replaceChildren(el("a", { href: `#network=${encodeURIComponent(name)}` }, name));
+/** Let the name of a network in a table select it; the title of a table begins with the run if there are several. */
+function linkNames(runs, keys) {
+  for (const cell of document.querySelectorAll("main > .wide td:first-child, main > details td:first-child")) {
+    const title = cell.closest(".wide").getAttribute("aria-label");
+    const run = runs.length > 1 ? `${runs.find((one) => title.startsWith(`${one}: `))}/` : "";
+    const key = run + cell.textContent;
+    if (keys.has(key)) cell.replaceChildren(el("a", { href: `#network=${encodeURIComponent(key)}` }, cell.textContent));
   }
 }
 
