@@ -19,7 +19,7 @@ from mnv2search.study.types import Evaluated
 # Fewest networks for a chart, and parts of the cross-validation.
 FEWEST, FOLDS = 10, 5
 # Axes in the chart of importances, and axes whose options are shown.
-MOST_AXES, SLICES = 12, 4
+MOST_AXES, SLICES = 12, 3
 # Most networks that are predicted.
 MOST_PREDICTED = 300
 # Panels side by side share the width.
@@ -217,7 +217,9 @@ def _slices(importances: Sequence[Importance], *, metric: str) -> Chart:
         title="Accuracy by choice",
         traces=tuple(traces),
         layout={
-            **_panels([one.at for one in importances], options=[one.options for one in importances]),
+            **_panels(
+                [one.at.replace("].", "]<br>") for one in importances], options=[one.options for one in importances]
+            ),
             "yaxis": {"title": {"text": f"{metric}, %"}},
         },
         shows="accuracy of all networks by the options of the most important choices",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -235,14 +236,16 @@ def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Itera
     """Of every stage: address, row, output and scale as numbers of lines, counts, and predicted time in ms."""
     laid_out = plan(evaluation.spec)
     times = predictor.fitted.breakdown(laid_out) if predictor.note else None
+    reduction = 1
     for stage in stage_costs(laid_out):
-        last = laid_out.units[stage.units][-1]
-        scale = f"1/{round(laid_out.spec.size.height / last.size_out.height)}"
+        units = laid_out.units[stage.units]
+        last = units[-1]
+        reduction *= math.prod(layer.stride for unit in units for layer in unit.layers)
         texts = (
             stage.at,
             stage_text(laid_out.spec, stage.at),
             f"{last.size_out} x {last.c_out}",
-            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, scale),
+            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, f"1/{reduction}"),
         )
         yield [
             *map(data.line, texts),

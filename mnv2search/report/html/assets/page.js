@@ -207,8 +207,8 @@ function drawPanel(panel, data, state, { select, compare, labelOf }) {
   if (focused === "network" || focused === "other") panel.querySelector(`[name=${focused}]`).focus();
 }
 
-function table(caption, heads, rows) {
-  const made = el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", className: i && text !== "row" ? "" : "left" }, text)))), el("tbody", {}, ...rows));
+function table(caption, heads, rows, texts = ["row"]) {
+  const made = el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", className: i && !texts.includes(text) ? "" : "left" }, text)))), el("tbody", {}, ...rows));
   const wide = el("div", { className: "wide", tabIndex: 0 }, made);
   wide.setAttribute("role", "region");
   wide.setAttribute("aria-label", caption);
@@ -261,7 +261,7 @@ function differences(one, other) {
       ...texts.map((text) => el("td", { className: "left rows" }, text)), difference("params", 1e6), difference("madds", 1e6), ...(predicted ? [difference("ms", 1)] : []));
   });
   const heads = ["scale", one.name, other.name, "params, M", "multiply-adds, M", ...(predicted ? ["predicted, ms"] : [])];
-  return el("details", {}, el("summary", {}, `Differences from ${other.name}, by scale of the input`), table("Differences of the two networks", heads, rows));
+  return el("details", {}, el("summary", {}, `Differences from ${other.name}, by scale of the input`), table("Differences of the two networks", heads, rows, [one.name, other.name]));
 }
 
 function commands(data, one, other) {
