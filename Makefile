@@ -14,7 +14,7 @@ EXTRAS ?= dev,runtimes,convert,train,datasets
 # Without `convert`, whose packages ask for the very versions of others that constraints.txt has.
 OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets
 
-.PHONY: run test test-loaded test-newest test-oldest docs mutants lint types contracts pytest help clean
+.PHONY: run test test-loaded test-newest test-oldest docs site mutants lint types contracts pytest help clean
 
 help:
 	@echo "make run    create .venv and search for networks within LATENCY_MS=$(LATENCY_MS) on this CPU"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-newest   run the tests with the newest version of every dependency"
 	@echo "make test-oldest   run the tests with the oldest version that pyproject.toml allows of every dependency"
 	@echo "make docs   generate the reference pages from the commands and the package"
+	@echo "make site   build the documentation as a site, in site/"
 	@echo "make mutants   apply each fault of tests/mutants to a copy, and show which test finds it"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -61,6 +62,9 @@ pytest: $(VENV)/.checks
 docs: $(VENV)/.checks
 	$(BIN)/python docs/generate.py
 
+site: docs
+	$(BIN)/zensical build --strict
+
 mutants: $(VENV)/.checks
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
@@ -84,4 +88,4 @@ $(VENV)-oldest/.installed: pyproject.toml tests/lower_bounds.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest site .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -321,18 +321,7 @@ def spearman(one: f.Array, other: f.Array) -> float:
 def cpu_us(networks: int = 20_000) -> dict[str, float]:
     """CPU time of one network in microseconds, best of five: one by one, many at once, and as arrays."""
     one = estimate.Features(madds=3e8, body_params=2.2e6, blocks=17, resolution=224)
-    columns = {
-        name: np.full(networks, float(getattr(one, name)))
-        for name in (
-            "madds",
-            "body_params",
-            "blocks",
-            "resolution",
-            "large_kernel_share",
-            "se_share",
-            "unexpanded_share",
-        )
-    }
+    columns = {name: np.full(networks, float(getattr(one, name))) for name in estimate.NUMERIC}
     several: Sequence[estimate.Features] = [one] * networks
     return {
         "estimate": 1e6 * best_cpu_s(lambda: [estimate.estimate(one) for _ in range(1000)]) / 1000,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -50,13 +50,7 @@ class Cost:
     size_bytes: int
 
     def __post_init__(self) -> None:
-        check_counts(
-            params=self.params,
-            params_no_bn=self.params_no_bn,
-            madds=self.madds,
-            peak_activation_bytes=self.peak_activation_bytes,
-            size_bytes=self.size_bytes,
-        )
+        check_counts(**asdict(self))
 
 
 class UnitCost(NamedTuple):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,18 @@ class MissingExtraError(Mnv2SearchError, ImportError):
             f"{feature} needs the package {package}, which is not installed",
             hint=f"pip install 'mnv2search[{extra}]'" if extra else f"pip install {package}",
         )
+
+
+def extra_module(name: str, *, feature: str, package: str, extra: str) -> ModuleType:
+    """The module with a name, from a package of an extra.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(feature=feature, package=package, extra=extra) from error
 
 
 def check_package(package: str, *, feature: str, extra: str) -> None:

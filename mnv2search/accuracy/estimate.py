@@ -19,12 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
 from mnv2search.accuracy.types import Accuracy
+from mnv2search.tasks.metrics import Difference
 from mnv2search.untrusted import json_as
 
 Array: TypeAlias = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -67,8 +68,8 @@ class Features:
         body_params: trainable parameters without the classifier.
         resolution: side of the input in px.
         se_share: share of the blocks with squeeze-excite, 0 to 1.
-        unexpanded_share: share of blocks without expansion, averaged over the stages after the first; a stage is a
-            run of blocks with the same number of output channels.
+        unexpanded_share: share of blocks without expansion, averaged over the runs of blocks with the same number of
+            output channels, without the first run.
         unusual: description of other properties without an example in the tables, or empty.
     """
 
@@ -112,14 +113,6 @@ class Coefficients:
     ranges: Mapping[str, tuple[float, float]]
 
 
-class Gain(NamedTuple):
-    """Estimated difference between the accuracies of two networks, as a ratio, with its 90 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 @cache
 def coefficients() -> Coefficients:
     """The coefficients that ship with the package."""
@@ -147,20 +140,20 @@ def estimate(features: Features) -> Accuracy:
     return Accuracy(value=value, low=low, high=high, metric=METRIC, kind="estimated", dataset=DATASET, note=note)
 
 
-def gain(candidate: Features, baseline: Features) -> Gain:
+def gain(candidate: Features, baseline: Features) -> Difference:
     """Estimate the gain in accuracy of `candidate` over `baseline` after the same training, with its 90 % interval.
 
     The unknown recipe cancels, so the interval is narrower than that of the difference of two independent estimates.
     It widens with the distance between the two networks in all features.
     """
     if candidate == baseline:
-        return Gain(0.0, 0.0, 0.0)
+        return Difference(0.0, 0.0, 0.0)
     c = coefficients()
     own, other = terms_many(_columns([candidate, baseline]), c)
     start, delta = (float(terms @ np.array(c.mean)) for terms in (other, own - other))
     sd = float(_sd((own - other)[None], c)[0])
     half = Z_90 * math.sqrt(sd**2 + 2 * c.noise_sd**2) + _caution(candidate) + _caution(baseline)
-    return Gain(*(_share(start + d) - _share(start) for d in (delta, delta - half, delta + half)))
+    return Difference(*(_share(start + d) - _share(start) for d in (delta, delta - half, delta + half)))
 
 
 def departures(features: Features) -> tuple[float, float]:
@@ -227,7 +220,7 @@ _WORDS = {
     "params_ratio": ("{} the body parameters of a typical network of this cost", "{:.2f} x", 1),
     "blocks_ratio": ("{} the blocks of a typical network of this cost", "{:.2f} x", 1),
 }
-_NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_kernel", "other_activation", "unusual"))
+NUMERIC = tuple(f.name for f in fields(Features) if f.name not in ("largest_kernel", "other_activation", "unusual"))
 
 
 def _terms(features: Networks, c: Coefficients) -> tuple[Matrix, Matrix]:
@@ -267,8 +260,8 @@ def _caution(features: Features) -> float:
 def _columns(features: Networks) -> Mapping[str, Array]:
     if isinstance(features, Mapping):
         return features
-    table = np.array([[getattr(f, name) for name in _NUMERIC] for f in features], dtype=float)
-    return {name: table.reshape(-1, len(_NUMERIC))[:, i] for i, name in enumerate(_NUMERIC)}
+    table = np.array([[getattr(f, name) for name in NUMERIC] for f in features], dtype=float)
+    return {name: table.reshape(-1, len(NUMERIC))[:, i] for i, name in enumerate(NUMERIC)}
 
 
 def _share(logit: float) -> float:

@@ -37,7 +37,10 @@ class StopEarly(Exception):  # noqa: N818 - a request, not an error
 
 @runtime_checkable
 class AccuracyEvaluator(Protocol):
-    """Protocol of an evaluator; the base class `Evaluator` adds optional hooks."""
+    """Protocol of an evaluator: the property `info` and the method ``evaluate(spec, *, seed, report)``.
+
+    The base class `Evaluator` adds optional hooks.
+    """
 
     @property
     def info(self) -> EvaluatorInfo:

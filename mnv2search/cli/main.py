@@ -32,7 +32,7 @@ COMMANDS = {
     "audit": ("search.checks", "Check the accuracies of a search against separate trainings."),
     "scores": (
         "training.analysis",
-        "Show how far training-free scores only reflect counts such as parameters.",
+        "Show how closely training-free scores follow counts such as parameters.",
     ),
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),

@@ -49,7 +49,7 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 @click.command("cost")
 @click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
-@options.choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help="Precision that memory is counted for.")
+@options.file_precision("Precision that memory is counted for.")
 @options.network()
 @options.table
 def cost_command(
@@ -112,11 +112,8 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
     help="Weights to load (default: random): a file, a name of `mnv2search weights list`, or imagenet for the "
     "published weights of this network.",
 )
-@options.choice(
-    "--precision",
-    ("fp32", "fp16", "int8"),
-    default="fp32",
-    help="Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite and .mlpackage.",
+@options.file_precision(
+    "Precision of the written files. int8: .tflite, .onnx and .pte; fp16: .tflite and .mlpackage."
 )
 @click.option(
     "--calibration",
@@ -125,18 +122,14 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
     help="Images (at most 128 are used) from which the int8 ranges are computed: a folder, or the training images of "
     "a dataset as for --data. Default: --data, else random numbers.",
 )
-@options.choice(
-    "--normalization",
-    ("imagenet", "tensorflow", "unit"),
-    help="Normalization of the images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1. Default: that of "
+@options.normalization(
+    "Normalization of the images: ImageNet's mean and standard deviation, -1 to 1, or 0 to 1. Default: that of "
     "the weights' training, else imagenet.",
 )
-@click.option(
-    "--data",
-    type=NonEmptyPath(),
-    metavar="DATA",
-    help="Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
+@options.data(
+    "Evaluate the network and every written file on the test images of DATA: top-1, mAP or mIoU; see "
     "`mnv2search data --help`.",
+    required=False,
 )
 @options.seed("Seed of random weights.")
 @options.force

@@ -151,7 +151,7 @@ DEFAULT_DEVICE = "onnxruntime"
 # Copied from `mnv2search.spec.heads.outputs`, which takes long to import.
 HEAD_OUTPUTS = ("raw", "boxes", "detections", "logits", "resized", "classes")
 NAMED_WEIGHTS = (
-    "Or a name of `mnv2search weights list`, or imagenet for the published weights on this machine that fit best."
+    "a name of `mnv2search weights list`; or imagenet, for the published weights on this machine that fit best."
 )
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 FILE = NonEmptyPath(dir_okay=False)
@@ -167,14 +167,6 @@ WEIGHTS = NonEmptyPath(weights_names, dir_okay=False)
 json: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 quiet: _Decorator = click.option("-q", "--quiet", is_flag=True, help="Show no progress and no hints.")
 force: _Decorator = click.option("--force", is_flag=True, help="Overwrite existing files.")
-_DATA_HELP = "Images to train on; `mnv2search data --help` lists the layouts."
-data: _Decorator = click.option("--data", required=True, type=NonEmptyPath(), metavar="DATA", help=_DATA_HELP)
-optional_data: _Decorator = click.option("--data", type=NonEmptyPath(), metavar="DATA", help=_DATA_HELP)
-normalization: _Decorator = click.option(
-    "--normalization",
-    type=click.Choice(("imagenet", "tensorflow", "unit")),
-    help="Normalization of the images (default: that of the training).",
-)
 void: _Decorator = click.option("--void", type=click.IntRange(0, 255), default=255, help="Mask value to ignore.")
 output_dir: _Decorator = click.option(
     "--output-dir", "output_dir", type=FOLDER, default=Path("results"), help="Folder that holds the folders of runs."
@@ -212,6 +204,29 @@ def text(
 def choice(name: str, words: Sequence[str], *, help: str | None = None, default: str | None = None) -> _Decorator:
     """An option whose value is one of `words`."""
     return click.option(name, type=click.Choice(words), default=default, help=help)
+
+
+def data(
+    help: str = "Images to train on; `mnv2search data --help` lists the layouts.", *, required: bool = True
+) -> _Decorator:
+    """`--data`: a dataset."""
+    return click.option("--data", required=required, type=NonEmptyPath(), metavar="DATA", help=help)
+
+
+def normalization(help: str = "Normalization of the images (default: that of the training).") -> _Decorator:
+    """`--normalization`: a name of `mnv2search.recipe.NORMALIZATIONS`."""
+    return choice("--normalization", ("imagenet", "tensorflow", "unit"), help=help)
+
+
+def accelerator(verb: str) -> _Decorator:
+    """`--accelerator`: the kind of torch device."""
+    help = f"Device to {verb} on; auto uses CUDA if it is available."
+    return choice("--accelerator", ("auto", "cpu", "cuda"), default="auto", help=help)
+
+
+def file_precision(help: str) -> _Decorator:
+    """`--precision` of files and counts."""
+    return choice("--precision", ("fp32", "fp16", "int8"), default="fp32", help=help)
 
 
 def seed(help: str = "Seed of all random draws.") -> _Decorator:
@@ -290,11 +305,8 @@ def prediction(command: F) -> F:
         metavar="RUNTIME[:OPTIONS][@HOST]",
         help="Predict latency on this device from earlier measurements of other networks; nothing is measured.",
     )
-    precision = choice(
-        "--precision",
-        ("fp32", "fp16", "int8"),
-        default="fp32",
-        help="Precision of the predicted latency and of the counted memory (weights and activations).",
+    precision = file_precision(
+        "Precision of the predicted latency and of the counted memory (weights and activations)."
     )
     return device(precision(command))
 

@@ -93,7 +93,8 @@ def diff_command(
     """Compare two networks row by row, with the effect on parameters, multiply-adds, memory and predicted latency.
 
     A and B are YAML files, names of `mnv2search catalog`, or .pt or .pt2 files that mnv2search wrote; one of them may
-    be - for standard input. Similar rows at the same scale are paired; 2-3/4 are the second and third of four blocks.
+    be - for standard input. Similar blocks at the same resolution are paired, and shown by row; `2-3/4` in a stage
+    name means blocks 2 and 3 of the 4 of that row.
 
     \b
     Example:

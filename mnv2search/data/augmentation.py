@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch.nn import functional
 
 from mnv2search.data.loaded_scenes import VOID, SceneBatch
 from mnv2search.data.transforms import normalised
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import extra_module
 from mnv2search.recipe import NORMALIZATIONS, Recipe
 
 # Minimum share of an object that remains after a crop; other objects are dropped.
@@ -44,7 +43,7 @@ def augment_scenes(batch: SceneBatch, recipe: Recipe) -> SceneBatch:
     Raises:
         MissingExtraError: kornia is not installed.
     """
-    aug = _kornia("augmentation")
+    aug = extra_module("kornia.augmentation", feature="augmentation", package="kornia", extra="train")
     is_mosaic = recipe.mosaic > 0 and float(torch.rand(())) < recipe.mosaic
     least_area = min(recipe.least_area, LEAST_MOSAIC_AREA) if is_mosaic else recipe.least_area
     height, width = batch.images.shape[-2:]
@@ -136,13 +135,6 @@ def _visible(corners: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=4)
 def _rand_augment(count: int, magnitude: int) -> nn.Module:
-    augment: nn.Module = _kornia("RandAugment").auto.RandAugment(n=count, m=magnitude)
+    kornia = extra_module("kornia.augmentation.auto", feature="RandAugment", package="kornia", extra="train")
+    augment: nn.Module = kornia.RandAugment(n=count, m=magnitude)
     return augment
-
-
-def _kornia(feature: str) -> ModuleType:
-    try:
-        import kornia.augmentation.auto  # late: it is an extra
-    except ImportError as error:
-        raise MissingExtraError(feature=feature, package="kornia", extra="train") from error
-    return kornia.augmentation

@@ -30,13 +30,11 @@ SMALLEST_OUTPUT = 1e-30
 class Difference(NamedTuple):
     """The difference between a network and its written file; infinite if shapes differ or a value is not finite.
 
-    `largest` is the maximum difference over the largest output; `rms` is the root mean square of the difference
-    divided by the root mean square of the outputs; `same_class` is the share of images with the same highest
-    output, and `classes` is the number of different highest outputs of the network; both are None for a map.
+    The fields are those of `ExportReport`.
     """
 
-    largest: float
-    rms: float
+    max_relative_difference: float
+    rms_relative_difference: float
     same_class: float | None
     images: int
     classes: int | None
@@ -86,28 +84,25 @@ def write_checked(
     return ExportReport(
         path=to,
         size_bytes=size_bytes,
-        max_relative_difference=found.largest,
         tolerance=precision.accepted,
-        rms_relative_difference=found.rms,
-        same_class=found.same_class,
-        images=found.images,
-        classes=found.classes,
         precision=precision.kind,
         calibration_images=calibrated if precision.kind == "int8" else None,
+        **found._asdict(),
     )
 
 
 def accept(found: Difference, precision: Precision, to: Path) -> None:
     """Raise an ExportError if a difference is larger than the precision explains."""
-    if precision.kind == "fp32" and not found.largest <= precision.accepted:
+    if precision.kind == "fp32" and not found.max_relative_difference <= precision.accepted:
         raise ExportError(
-            f"the file written to {to} differs from the network by {found.largest:.2g} of its largest output",
+            f"the file written to {to} differs from the network by {found.max_relative_difference:.2g} of its "
+            "largest output",
             hint=f"at most {precision.accepted:g} is accepted; the file was removed: report this with the spec",
         )
-    if precision.kind != "fp32" and not found.rms <= precision.accepted:
+    if precision.kind != "fp32" and not found.rms_relative_difference <= precision.accepted:
         raise ExportError(
-            f"in {precision.kind} the file written to {to} differs from the network by {found.rms:.2g} of its "
-            "outputs (root mean square)",
+            f"in {precision.kind} the file written to {to} differs from the network by "
+            f"{found.rms_relative_difference:.2g} of its outputs (root mean square)",
             hint=f"at most {precision.accepted:g} is accepted; the file was removed: calibrate on images like those "
             "of training (--calibration), or use fp32",
         )

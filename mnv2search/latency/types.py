@@ -195,7 +195,11 @@ class Device(Protocol):
 
 @runtime_checkable
 class RunnerDevice(Device, Protocol):
-    """A device that loads networks into this process."""
+    """A device that loads networks into this process.
+
+    It has the properties `info` and `clock`, the methods ``prepare(spec)`` and ``measure(spec)``, and is a context
+    manager. The base class `mnv2search.latency.device.Device` leaves only `prepare` to write.
+    """
 
     @property
     def clock(self) -> Clock:
@@ -211,7 +215,11 @@ class RunnerDevice(Device, Protocol):
 
 @runtime_checkable
 class BurstDevice(Device, Protocol):
-    """A device that times bursts itself, because it is on another machine or has its own clocks."""
+    """A device that times bursts itself, because it is on another machine or has its own clocks.
+
+    It has the properties `info` and `round_trip`, the methods ``bursts(requests)`` and ``measure(spec)``, and is a
+    context manager.
+    """
 
     @property
     def round_trip(self) -> int:

@@ -22,16 +22,7 @@ from mnv2search.spec.space import Axis, Pick, SearchSpace, canonical, origins, r
 # Deviation of the classifier's weights, as in `mnv2search.model.build.initialize`.
 CLASSIFIER_DEVIATION = 0.01
 
-_ACT: dict[str, Callable[[Tensor], Tensor]] = {
-    # in place, because the gradient of a norm needs its input, not its output
-    "relu6": lambda x: functional.relu6(x, inplace=True),
-    "relu": lambda x: functional.relu(x, inplace=True),
-    "hard_swish": functional.hardswish,
-    "silu": functional.silu,
-    "sigmoid": torch.sigmoid,
-    "hard_sigmoid": functional.hardsigmoid,
-}
-assert _ACT.keys() == ACTIVATIONS.keys()
+_ACT = {name: make() for name, make in ACTIVATIONS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -287,4 +278,4 @@ def _layer(x: Tensor, layer: Layer, shared: SharedWeights, eps: float) -> Tensor
             x = functional.batch_norm(x, None, None, scale, shift, True, 0.0, eps)
         else:
             x = functional.group_norm(x, GROUP_NORM_GROUPS, scale, shift)
-    return x if layer.activation == "none" else _ACT[layer.activation](x)
+    return x if layer.activation == "none" else cast(Tensor, _ACT[layer.activation](x))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.data.dataset import SPLITS, Dataset, Fault, Split
@@ -58,14 +59,18 @@ def _columns(found: DataDescription) -> Iterator[tuple[Column, Callable[[int], s
         yield Column("sides 5 %, median, 95 %", "% of the image's"), lambda label: _sides(found.sides[label]), ""
 
 
-def files_rows(dataset: Dataset) -> Rows:
-    """The path, the split and, for classification, the class of every image."""
+def files_rows(dataset: Dataset, unreadable: Collection[Path] = ()) -> Rows:
+    """The path, the split (or ``unreadable``) and, for classification, the class of every image."""
     is_classified = dataset.task == "classification"
     return Rows(
         title=f"images in {dataset.root}",
         columns=tuple(Column(title, align="left") for title in ("path", "split", "class")),
         rows=tuple(
-            (escaped(str(example.path)), split, dataset.classes[example.label] if is_classified else "")
+            (
+                escaped(str(example.path)),
+                "unreadable" if example.path in unreadable else split,
+                dataset.classes[example.label] if is_classified else "",
+            )
             for split in SPLITS
             for example in dataset.part(split)
         ),
@@ -206,7 +211,7 @@ def _anchor_lines(found: DataDescription) -> Iterator[str]:
 def _class_lines(found: DataDescription) -> Iterator[str]:
     classes, amount = found.dataset.classes, AMOUNTS[found.dataset.task][0]
     present = [number for number in found.amounts["train"] if number]
-    if max(present) > 2 * min(present):
+    if present and max(present) > 2 * min(present):
         ratio = max(present) / min(present)
         yield f"the largest class has {ratio:.1f} times as many {amount} as the smallest (in train)"
     for split in SPLITS:

@@ -36,8 +36,8 @@ class DataDescription:
     """The content of a dataset before a training.
 
     Attributes:
-        images: number of images with each class, by split.
-        amounts: number of images, boxes or pixels of each class, by split.
+        images: number of readable images with each class, by split.
+        amounts: number of readable images, boxes or pixels of each class, by split.
         void: number of ignored pixels, by split.
         empty: number of images without any object, by split.
         sides: relative sides of the boxes of each class in ``train``; None without boxes.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Meta
 
@@ -19,6 +20,8 @@ from mnv2search.study.types import SearchResult
 from mnv2search.tasks.metrics import Z_90, Metrics, metrics_of_record, record_of
 from mnv2search.untrusted import UnsafeFileError, file_name, json_as, read_bytes
 
+M = TypeVar("M")
+N = TypeVar("N")
 REPORT = "finetune.json"
 # Folder of the trainings of a run, and of the earlier trainings while an extended run trains for longer.
 FINETUNE, BEFORE = "finetune", "finetune.before"
@@ -43,8 +46,8 @@ class Rung:
     networks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+@dataclass(frozen=True, kw_only=True)  # with slots, Python 3.11 cannot create a `Comparison[Metrics]`
+class Comparison(Generic[M]):
     """The best network of the space and the best obvious network, after equal trainings.
 
     Attributes:
@@ -55,11 +58,24 @@ class Compared:
         obvious_held_out: validation metrics of the obvious network.
     """
 
-    steps: int
+    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
     found: str
     obvious: str
-    found_held_out: Metrics
-    obvious_held_out: Metrics
+    found_held_out: M
+    obvious_held_out: M
+
+    def converted(self, convert: Callable[[M], N]) -> Comparison[N]:
+        """The comparison with metrics in another form."""
+        return Comparison(
+            steps=self.steps,
+            found=self.found,
+            obvious=self.obvious,
+            found_held_out=convert(self.found_held_out),
+            obvious_held_out=convert(self.obvious_held_out),
+        )
+
+
+Compared: TypeAlias = Comparison[Metrics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +182,7 @@ def training_folder(folder: Path, evaluation: Evaluation) -> Path:
 
 def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
     """All results as JSON values; accuracies are ratios from 0 to 1."""
-    main = finetuned.test.main
+    main, compared = finetuned.test.main, finetuned.compared
     return {
         "recipe": finetuned.recipe,
         "steps": finetuned.steps[finetuned.best],
@@ -183,23 +199,13 @@ def finetuned_json(finetuned: Finetuned) -> dict[str, Any]:
         ],
         "agreement": None if finetuned.agreement is None else asdict(finetuned.agreement),
         "uncompared": finetuned.uncompared,
-        "compared": None if finetuned.compared is None else _compared_json(finetuned.compared),
+        "compared": None if compared is None else asdict(compared.converted(_metrics_json)),
         "front": [e.spec.name for e in finetuned.front],
         "best": finetuned.networks[finetuned.best].spec.name,
         "test": _metrics_json(finetuned.test),
         "weights": str(finetuned.weights),
         "metric": main.name,
         "notes": list(finetuned.notes),
-    }
-
-
-def _compared_json(compared: Compared) -> dict[str, object]:
-    return {
-        "steps": compared.steps,
-        "found": compared.found,
-        "obvious": compared.obvious,
-        "found_held_out": _metrics_json(compared.found_held_out),
-        "obvious_held_out": _metrics_json(compared.obvious_held_out),
     }
 
 
@@ -242,15 +248,6 @@ class _Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Compared:
-    steps: Annotated[int, Meta(ge=0, le=MAX_COUNT)]
-    found: str
-    obvious: str
-    found_held_out: dict[str, object]
-    obvious_held_out: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneReport:
     """The report file of fine-tuning: settings and, at the end, results.
 
@@ -266,7 +263,7 @@ class FinetuneReport:
     recipe: str = LONG_RECIPE
     rungs: tuple[Rung, ...] = ()
     longest: str = ""
-    compared: _Compared | None = None
+    compared: Comparison[dict[str, object]] | None = None
     uncompared: str = ""
     agreement: Agreement | None = None
     images: Annotated[int, Meta(ge=0, le=MAX_COUNT)] = 0
@@ -320,7 +317,7 @@ def recall_finetuned(folder: Path, finalists: Sequence[Evaluation]) -> Finetuned
             notes=report.notes,
             kept=tuple(network.name for network in report.networks if network.kind == "inherited"),
             obvious=tuple(network.name for network in report.networks if network.obvious),
-            compared=None if compared is None else _compared(compared, report.metric),
+            compared=None if compared is None else compared.converted(partial(_metrics, metric=report.metric)),
             uncompared=report.uncompared,
             agreement=report.agreement,
         )
@@ -332,16 +329,6 @@ def finetuned_of_run(folder: Path, result: SearchResult) -> Finetuned | None:
     """The results of the trainings of a run or, while an extended run trains for longer, of its earlier trainings."""
     known = measured_of(result)
     return recall_finetuned(folder / FINETUNE, known) or recall_finetuned(folder / BEFORE, known)
-
-
-def _compared(compared: _Compared, metric: str) -> Compared:
-    return Compared(
-        steps=compared.steps,
-        found=compared.found,
-        obvious=compared.obvious,
-        found_held_out=_metrics(compared.found_held_out, metric),
-        obvious_held_out=_metrics(compared.obvious_held_out, metric),
-    )
 
 
 def _accuracy(before: Accuracy | None, metrics: Metrics, *, kind: Kind) -> Accuracy:

@@ -200,9 +200,9 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds
     Args:
         folder: folder of a run.
         space: space of the run; if given, picks outside the space are refused, and reading is faster.
-        builds: build every network. Otherwise, a network of the space is built when it is first used, so that reading
-            takes a tenth of the time. Whether its layers fit together is then checked on first use, which may raise
-            the same error. Its text is compared with its pick in either case.
+        builds: if True, every network is built, which checks that its layers fit together. If False, reading takes a
+            tenth of the time: a network of the space is built and checked when it is first used, which may raise the
+            same error. With `space`, the text of a network is compared with its pick, whatever `builds` is.
 
     Raises:
         RecordError: the file is missing, or a line is not a record; the message starts with ``file:line``.

@@ -46,8 +46,8 @@ class ModelSpec(Checked):
         min_channels: minimum number of channels after scaling; None takes `head.min_channels` of a detector, else
             `channel_divisor`.
         keep_stem: the width multiplier does not apply to the stem.
-        keep_last: `auto` applies the width multiplier to the last convolution only if it is above 1 (as in the
-            published checkpoints), `always` never applies it, `never` applies it.
+        keep_last: channels of the last convolution; `auto`: `last_channels`, unless the width is above 1 (as in the
+            published checkpoints); `always`: `last_channels`; `never`: scaled by the width multiplier.
         output_stride: input side over the final map's side; further strides become dilation. None: no limit.
         padding: `symmetric` (PyTorch), `same` (TensorFlow: surplus at bottom and right), or `valid`.
         activation: activation of stem, expansion, depthwise and last convolution.

@@ -124,7 +124,7 @@ class SearchResult:
         finalists: networks that have an accuracy and are within the budget by the final measurement: the front
             and, with shared weights, the best network of every part of the band.
         rivals: baseline networks that were measured side by side with the front and are within the budget.
-        given: number of resolutions of the network of given weights in `baseline`.
+        given: number of entries of `baseline` that are the network of the given weights, at several resolutions.
         stopped: number of networks whose training was stopped early; they have no accuracy.
     """
 

@@ -48,8 +48,8 @@ class Inheritance:
 def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     """Fill a network with the weights of another; weights without counterpart keep their values.
 
-    Rows of the specs correspond in order, and so do the blocks of a row. If the numbers of rows differ, stages
-    correspond instead: a row with the channels of the previous row and stride 1 belongs to the same stage.
+    Rows of the specs correspond in order, and so do the blocks of a row. If the numbers of rows differ, groups
+    of rows correspond instead: a row with the channels of the previous row and stride 1 belongs to the same group.
 
     A narrower network inherits the channels with the largest weights, the same in all blocks of a row; a wider
     network inherits all channels and adds random ones, which later layers do not read at first. Depthwise kernels are
@@ -57,7 +57,7 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     so that they begin as the identity.
 
     Raises:
-        WeightsError: the specs have different numbers of stages.
+        WeightsError: the specs have different numbers of rows and of groups of rows.
 
     Source: channels by the L1 norm of their weights: Li et al., arXiv 1608.08710; zero-initialized last norm: Goyal
     et al., arXiv 1706.02677, section 5.1.
@@ -65,8 +65,8 @@ def inherit(new: MobileNet, old: MobileNet) -> Inheritance:
     if not corresponds(new.spec, old.spec):
         raise WeightsError(
             f"{new.spec.name} has {len(new.spec.blocks)} rows of blocks and {old.spec.name} has "
-            f"{len(old.spec.blocks)}, in different numbers of stages",
-            hint="take weights of a network with as many rows or stages",
+            f"{len(old.spec.blocks)}, in different numbers of groups of rows with equal channels",
+            hint="take weights of a network with as many rows",
         )
     with torch.no_grad():
         return _Inheriting(new, old).all()
@@ -89,12 +89,12 @@ def network_of(weights: Path, spec: ModelSpec) -> MobileNet:
 
 
 def corresponds(new: ModelSpec, old: ModelSpec) -> bool:
-    """Whether a network can inherit from another: both have as many rows, or as many stages."""
-    return len(new.blocks) == len(old.blocks) or stages(new)[-1:] == stages(old)[-1:]
+    """Whether a network can inherit from another: both have as many rows, or as many groups of rows."""
+    return len(new.blocks) == len(old.blocks) or row_groups(new)[-1:] == row_groups(old)[-1:]
 
 
-def stages(spec: ModelSpec) -> list[int]:
-    """The stage of each row, counted from 0."""
+def row_groups(spec: ModelSpec) -> list[int]:
+    """The group of each row, counted from 0: a row and the rows after it with the same channels and stride 1."""
     found: list[int] = []
     for number, block in enumerate(spec.blocks):
         goes_on = number > 0 and block.stride == 1 and block.channels == spec.blocks[number - 1].channels
@@ -116,8 +116,8 @@ def places_of(laid_out: Plan, numbers: Sequence[int]) -> dict[str, list[int]]:
 
 class _Inheriting:
     def __init__(self, new: MobileNet, old: MobileNet) -> None:
-        by_stage = len(new.spec.blocks) != len(old.spec.blocks)
-        self.new, self.old = _Layers(new, by_stage=by_stage), _Layers(old, by_stage=by_stage)
+        by_group = len(new.spec.blocks) != len(old.spec.blocks)
+        self.new, self.old = _Layers(new, by_group=by_group), _Layers(old, by_group=by_group)
         self.parameters = sum(p.numel() for p in new.parameters())
         self.inherited = self.new_blocks = 0
 
@@ -233,12 +233,12 @@ class _Inheriting:
 
 
 class _Layers:
-    def __init__(self, model: MobileNet, *, by_stage: bool) -> None:
+    def __init__(self, model: MobileNet, *, by_group: bool) -> None:
         self.layers: dict[int, list[BoundLayer]] = defaultdict(list)
         for (unit, _), bound in model.bound():
             self.layers[unit].append(bound)
         self._plan = model.plan
-        self.places = places_of(model.plan, stages(model.spec) if by_stage else range(len(model.spec.blocks)))
+        self.places = places_of(model.plan, row_groups(model.spec) if by_group else range(len(model.spec.blocks)))
         units = model.plan.units
         self.features = [(unit.c_in, unit.c_out, len(unit.layers)) for unit in model.plan.features]
         self.dense = {units[index].name: bound for index, bound in self.layers.items() if units[index].name}

@@ -12,7 +12,7 @@ from mnv2search.spec.layers import Layer
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, Unit, plan
 from mnv2search.spec.space import Axis, Pick, SearchSpace, canonical, origins, resolve
-from mnv2search.supernet.inheritance import corresponds, places_of, stages
+from mnv2search.supernet.inheritance import corresponds, places_of, row_groups
 
 RESOLUTION, WIDTH, REPEATS = "resolution", "width", "repeats"
 # Largest cost of the network, relative to the largest network of the band.
@@ -24,8 +24,8 @@ def nearest_subnet(space: SearchSpace, old: ModelSpec, *, band: Sequence[Pick]) 
     """Find the pick whose network has the largest `likeness` to another network, by coordinate ascent.
 
     The ascent starts from every width. The resolution is the largest at which the network costs at most 1.2 times as
-    much as the largest of the band, or else the smallest. The other network must have as many rows or stages as the
-    networks of the space.
+    much as the largest of the band, or else the smallest. The other network must have as many rows or groups of
+    rows as the networks of the space.
     """
     best, _ = most_alike(space, old)
     return canonical(space, _at_a_resolution(space, best, band))
@@ -102,7 +102,7 @@ def _ascended(space: SearchSpace, pick: Pick, sized: Sequence[int], other: Plan)
 
 
 def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> float:
-    """Intersection over union of the weights of two networks, 0 to 1, matched by rows or else by stages.
+    """Intersection over union of the weights of two networks, 0 to 1, matched by rows or else by groups of rows.
 
     `rows` are the numbers to use for the rows of the new network, by default 0, 1, 2 and so on.
     """
@@ -113,7 +113,7 @@ def likeness(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> floa
 def weights_in_common(new: Plan, old: Plan, *, rows: Sequence[int] | None = None) -> tuple[int, int]:
     """Number of weights that two networks have in common, and the sum of the weights of both; see `likeness`.
 
-    Heads and norms do not count. Networks with different numbers of rows and stages have none in common.
+    Heads and norms do not count. Networks with different numbers of rows and groups of rows have none in common.
     """
     rows = rows or range(len(new.spec.blocks))
     firsts = [new.spec.blocks[rows.index(row)] for row in sorted(set(rows))]
@@ -123,8 +123,8 @@ def weights_in_common(new: Plan, old: Plan, *, rows: Sequence[int] | None = None
     if len(firsts) == len(old.spec.blocks):
         ours, theirs = places_of(new, rows), places_of(old, range(len(firsts)))
     else:
-        of_row = stages(merged)
-        ours, theirs = places_of(new, [of_row[row] for row in rows]), places_of(old, stages(old.spec))
+        of_row = row_groups(merged)
+        ours, theirs = places_of(new, [of_row[row] for row in rows]), places_of(old, row_groups(old.spec))
     shared = sum(
         _shared(new.units[one], old.units[other])
         for place, units in ours.items()

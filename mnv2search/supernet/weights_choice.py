@@ -44,8 +44,8 @@ def choose_weights(name: str, target: ModelSpec | SearchSpace) -> ChosenWeights:
     if not any(fit):
         raise WeightsError(
             f"{target.name} cannot inherit from any of the weights found ({', '.join(one.name for one in known)}): "
-            "their networks have other numbers of rows and stages",
-            hint="give --from FILE --from-spec NETWORK with weights of a network with as many rows or stages",
+            "their networks have other numbers of rows, and of groups of rows with equal channels",
+            hint="give --from FILE --from-spec NETWORK with weights of a network with as many rows",
         )
     others = f"the best of {len(known)} found" if len(known) > 1 else "the only ones found"
     return ChosenWeights(weights=best, note=f"initial weights: {_described(best)}, {others}: {_why(share, target)}")

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mnv2search.data.dataset import Dataset
 from mnv2search.data.loaded_scenes import LoadedScenes, SceneBatch, corners_of
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import extra_module
 from mnv2search.model.boxes import as_corners, decoded, encoded, ious
 from mnv2search.model.build import MobileNet
 from mnv2search.model.ssdlite import SsdLiteHead
@@ -224,11 +224,10 @@ def _head(model: MobileNet) -> SsdLiteHead:
 
 def _average_precision(outputs: Outputs, loaded: LoadedScenes, classes: tuple[str, ...]) -> Metrics:
     """COCO metrics of detections (M, 6)."""
-    try:
-        from pycocotools.coco import COCO  # late: it is an extra
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingExtraError(feature="mean average precision", package="pycocotools", extra="train") from error
+    extra_module("pycocotools", feature="mean average precision", package="pycocotools", extra="train")
+    from pycocotools.coco import COCO  # late, as it is an extra
+    from pycocotools.cocoeval import COCOeval
+
     found = [entry for number, rows in outputs for entry in _entries(rows.cpu(), number, loaded)]
     truth = COCO()
     truth.dataset = _truth(loaded, classes)

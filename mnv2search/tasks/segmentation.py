@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mnv2search.data.loaded_scenes import VOID, LoadedScenes, SceneBatch
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import extra_module
 from mnv2search.model.build import MobileNet
 from mnv2search.model.dense import classes_at
 from mnv2search.model.weights.network_file import Learned
@@ -42,14 +42,12 @@ class Segmentation(SceneTask):
         Raises:
             MissingExtraError: torchmetrics is not installed.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
-        except ImportError as error:
-            raise MissingExtraError(feature="mean IoU", package="torchmetrics", extra="train") from error
-        overlap = MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
-        right = MulticlassAccuracy(len(classes), average="micro", ignore_index=VOID)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            name = "torchmetrics.classification"
+            metrics = extra_module(name, feature="mean IoU", package="torchmetrics", extra="train")
+        overlap = metrics.MulticlassJaccardIndex(len(classes), average="none", ignore_index=VOID)
+        right = metrics.MulticlassAccuracy(len(classes), average="micro", ignore_index=VOID)
         there = torch.zeros(len(classes), dtype=torch.bool)
         for number, one in answers:
             truth = torch.from_numpy(loaded.truth(number)).long()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from mnv2search.cost import cost_of
 from mnv2search.errors import ExportError, OptionError, WeightsError
@@ -14,9 +14,16 @@ from mnv2search.results.exports import Compiled, Judged
 from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import Classifier, DeepLab, ModelSpec, SsdLite
 from mnv2search.spec.plan import Plan, plan
-from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.options import check_output, chosen_spec, path_of, paths_of
+from mnv2search.workflows.options import (
+    SPEC_DEFAULTS,
+    SpecOptions,
+    check_output,
+    chosen_spec,
+    path_of,
+    paths_of,
+    takes,
+)
 from mnv2search.workflows.weights import is_file_name
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ class _Files:
     seed: int
 
 
+@takes(SpecOptions, SPEC_DEFAULTS)
 def compile(
     spec: ModelSpec | SearchSpace | str | Path,
     *,
@@ -49,12 +57,8 @@ def compile(
     seed: int = 0,
     force: bool = False,
     no_fvcore: bool = False,
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-    pick: Sequence[str] | str = (),
-    first: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
+    **options: Unpack[SpecOptions],
 ) -> Compiled:
     """Count the parameters and multiply-adds of a network and export it, as `mnv2search compile` does.
 
@@ -70,11 +74,7 @@ def compile(
         seed: random seed of the weights, if they are random.
         force: overwrite existing files.
         no_fvcore: skip the count by fvcore, which builds the network.
-        width: width multiplier (overrides the file).
-        resolution: side, or height and width (overrides the file).
-        head_output: output of a detector or segmenter (overrides the file).
-        pick: choices of a search space, each as ``AT=VALUE``.
-        first: take the first option of every choice that is not picked.
+        options: see `SpecOptions`.
         on_note: called with a message about the weights.
 
     Raises:
@@ -91,9 +91,10 @@ def compile(
     )
     _check_files(files)
     own = Path(spec) if isinstance(spec, str | Path) and str(spec).endswith(OURS) else None
-    if own and (weights is not None or first or any((pick, width, resolution))):
+    head_output = options.pop("head_output", None)
+    if own and (weights is not None or any(options.values())):
         raise OptionError(f"{spec} holds its own spec and weights", hint="leave out options that change them")
-    network = chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution)
+    network = chosen_spec(spec, **options)
     found = _given_weights(weights, network, on_note) or own or _weights_beside(spec, network, files.outputs, on_note)
     network = network if head_output is None else with_output(network, head_output)
     return _compiled(network, found, files, with_fvcore=not no_fvcore)

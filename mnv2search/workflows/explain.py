@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Unpack, cast
 
 from mnv2search.cost import BYTES, Precision, StageCost, cost_of, stage_costs
 from mnv2search.errors import OptionError
@@ -15,22 +15,18 @@ from mnv2search.latency.registry import open_device
 from mnv2search.results.explanation import Explanation, PredictedStages
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
-from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
-from mnv2search.workflows.options import chosen_spec
+from mnv2search.workflows.options import SPEC_DEFAULTS, SpecOptions, chosen_spec, takes
 
 
+@takes(SpecOptions, SPEC_DEFAULTS)
 def explain(
     spec: ModelSpec | SearchSpace | str | Path,
     *,
     device: str | None = None,
     precision: str = "fp32",
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-    pick: Sequence[str] | str = (),
-    first: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
+    **options: Unpack[SpecOptions],
 ) -> Explanation:
     """The parameters, multiply-adds, memory and predicted time of every stage, as `mnv2search explain` shows them.
 
@@ -40,11 +36,7 @@ def explain(
         spec: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
         device: device whose latency is predicted; None for no prediction.
         precision: precision of the predicted latency and of the counted memory (weights and activations).
-        width: width multiplier (overrides the file).
-        resolution: side, or height and width (overrides the file).
-        head_output: output of a detector or segmenter (overrides the file).
-        pick: choices of a search space, each as ``AT=VALUE``.
-        first: take the first option of every choice that is not picked.
+        options: see `SpecOptions`.
         on_note: called with the reason if no latency is predicted.
 
     Raises:
@@ -57,9 +49,7 @@ def explain(
     if precision not in BYTES:
         raise OptionError(f"precision is {precision!r}", hint=f"use one of {', '.join(BYTES)}")
     counted = cast(Precision, precision)
-    laid_out = plan(
-        chosen_spec(spec, pick=pick, first=first, width=width, resolution=resolution, head_output=head_output)
-    )
+    laid_out = plan(chosen_spec(spec, **options))
     stages = stage_costs(laid_out, precision=counted)
     predicted = None
     if device is not None:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Unpack
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import OptionError
 from mnv2search.spec.model_spec import ModelSpec
-from mnv2search.spec.size import Resolution
 from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import dumps
-from mnv2search.workflows.options import check_output, chosen_spec, path_of
+from mnv2search.workflows.options import SPEC_DEFAULTS, SpecOptions, check_output, chosen_spec, path_of, takes
 
 YAML = (".yaml", ".yml")
 
 
+@takes(SpecOptions, SPEC_DEFAULTS)
 def make_spec(
     source: ModelSpec | SearchSpace | str | Path,
     *,
     output: str | Path | None = None,
     name: str | None = None,
     classes: int | None = None,
-    width: float | None = None,
-    resolution: Resolution | None = None,
-    head_output: str | None = None,
-    pick: Sequence[str] | str = (),
-    first: bool = False,
     random: bool = False,
     seed: int | None = None,
     force: bool = False,
+    **options: Unpack[SpecOptions],
 ) -> ModelSpec:
     """The spec of one network, as `mnv2search spec` writes it.
 
@@ -39,15 +35,11 @@ def make_spec(
         source: a network or a search space, its file or its published name, or a `.pt` or `.pt2` file.
         output: YAML file to write; None writes nothing.
         name: name of the network; default: that of the source, followed by the seed for a random draw.
-        classes: number of classes (overrides the file); likewise the following three.
-        width: width multiplier.
-        resolution: side, or height and width.
-        head_output: output of a detector or segmenter.
-        pick: choices of a search space, each as ``AT=VALUE``.
-        first: take the first option of every choice that is not picked.
+        classes: number of classes (overrides the file).
         random: draw at random every choice that is not picked.
         seed: seed of the random draw; None is 0.
         force: overwrite an existing file.
+        options: see `SpecOptions`.
 
     Raises:
         Mnv2SearchError: the source and the options do not specify one network, or the file cannot be written.
@@ -58,16 +50,8 @@ def make_spec(
     path = path_of(output)
     if path is not None:
         _check_file(path, force=force)
-    spec = chosen_spec(
-        source,
-        pick=pick,
-        first=first,
-        rng=_generator(seed, is_used=random, first=first),
-        width=width,
-        resolution=resolution,
-        classes=classes,
-        head_output=head_output,
-    )
+    rng = _generator(seed, is_used=random, first=options.get("first", False))
+    spec = chosen_spec(source, rng=rng, classes=classes, **options)
     if random and name is None:
         name = f"{spec.name}-seed{seed or 0}"
     if name is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from mnv2search.errors import OptionError
 from mnv2search.model.weights.places import OURS
@@ -21,7 +21,27 @@ from mnv2search.spec.space import SearchSpace, resolve_values
 from mnv2search.spec.yaml.codec import load
 
 F = TypeVar("F", bound=Callable[..., object])
-# Suffixes of files that contain a spec and its weights.
+
+
+class SpecOptions(TypedDict, total=False):
+    """Choices and changes of a network; see `chosen_spec`.
+
+    Attributes:
+        width: width multiplier (overrides the file).
+        resolution: side, or height and width (overrides the file).
+        head_output: output of a detector or segmenter (overrides the file).
+        pick: choices of a search space, each as ``AT=VALUE``.
+        first: take the first option of every choice that is not picked.
+    """
+
+    width: float | None
+    resolution: Resolution | None
+    head_output: str | None
+    pick: Sequence[str] | str
+    first: bool
+
+
+SPEC_DEFAULTS: SpecOptions = {"pick": (), "first": False}
 
 
 def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnv2search.accuracy.estimate import (
+    NUMERIC,
     Features,
-    Gain,
     coefficients,
     departures,
     estimate,
@@ -26,10 +26,10 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.errors import EvaluatorError
 from mnv2search.spec.model_spec import BlockSpec, Classifier, ModelSpec
 from mnv2search.spec.plan import plan
+from mnv2search.spec.rows import MOBILENET_V2_BLOCKS
+from mnv2search.tasks.metrics import Difference
 
-# Source: arXiv 1801.04381, Table 2.
-TABLE_2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-ROWS = tuple(BlockSpec(expansion=t, channels=c, repeats=n, stride=s) for t, c, n, s in TABLE_2)
+ROWS = MOBILENET_V2_BLOCKS
 PUBLISHED = tuple(
     csv.DictReader(files("mnv2search.accuracy").joinpath("published.csv").read_text(encoding="utf-8").splitlines())
 )
@@ -52,15 +52,6 @@ def tabled(row: dict[str, str]) -> Features:
     )
 
 
-NUMERIC = (
-    "madds",
-    "body_params",
-    "blocks",
-    "resolution",
-    "large_kernel_share",
-    "se_share",
-    "unexpanded_share",
-)
 BASE = features_of(plan(mobilenet_v2()))
 
 
@@ -217,7 +208,7 @@ def test_an_interval_grows_with_the_distance_in_all_dimensions_together(
     assert logits[1] > logits[0] > 2 * 1.644 * math.sqrt(2) * coefficients().noise_sd
 
 
-def width_in_logits(found: Gain, base: Features) -> float:
+def width_in_logits(found: Difference, base: Features) -> float:
     start = estimate(base).value
     low, high = start + found.low, start + found.high
     return math.log(high / (1 - high)) - math.log(low / (1 - low))

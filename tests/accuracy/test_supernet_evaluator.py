@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import draw_pictures
+from small_spaces import TINY
 
 from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators import supernet_training as module
@@ -33,18 +34,7 @@ from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SPACE = """
-mnv2search: 1
-name: tiny
-resolution: [24, 32]
-width: [0.5, 1.0]
-stem: {c: 16, k: 3, s: 1}
-blocks:
-  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
-  - {c: 32, n: 1, s: 2, t: [2, 4]}
-last: 64
-head: {classes: 7, dropout: 0.0}
-"""
+SPACE = TINY.replace("{c: 32, n: [1, 2]", "{c: 32, n: 1").replace("1000", "7")
 
 
 @pytest.fixture(scope="module")

@@ -176,7 +176,7 @@ def test_candidates_begin_with_given_weights(tmp_path: Path) -> None:
         other = evaluator.evaluate(deeper, seed=0, report=no_report)
     assert [network.spec.head for network in begun] == [Classifier(classes=5)]
     assert member.note == ""
-    assert "has other stages than the initial weights" in other.note
+    assert "has other numbers of rows than the initial weights" in other.note
 
 
 def test_rows_that_belong_to_a_stage_take_over_its_weights(tmp_path: Path) -> None:

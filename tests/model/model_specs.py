@@ -154,6 +154,14 @@ def images(spec: ModelSpec, *, count: int = 1, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, *spec.size, generator=generator)
 
 
+def all_endpoints(model: MobileNet, x: Tensor) -> dict[str, Tensor]:
+    """Every tensor that can be requested, requested at once and returned in the order of computation."""
+    names = model.plan.endpoints()
+    found = model.endpoints(x, names)
+    assert tuple(found) == names
+    return found
+
+
 def seen_shapes(model: MobileNet) -> dict[tuple[int, int], tuple[int, ...]]:
     """Shapes that the layers give out, by address; hooks enter them when the network runs."""
     seen: dict[tuple[int, int], tuple[int, ...]] = {}

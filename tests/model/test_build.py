@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from model_specs import EXOTIC, PAPER_ROWS, images, lively, mobilenet_v2, seen_shapes, small, small_specs
+from model_specs import (
+    EXOTIC,
+    PAPER_ROWS,
+    all_endpoints,
+    images,
+    lively,
+    mobilenet_v2,
+    seen_shapes,
+    small,
+    small_specs,
+)
 from torch import Tensor, nn
 
 from mnv2search.cost import cost_of
@@ -113,10 +123,8 @@ def test_planned_shapes_are_the_shapes_hooks_see(spec: ModelSpec) -> None:
 @exotic
 def test_every_endpoint_can_be_asked_for(spec: ModelSpec) -> None:
     model = build(spec, seed=0).eval()
-    names = model.plan.endpoints()
-    found = model.endpoints(images(spec), names)
-    assert tuple(found) == names
-    assert torch.equal(found[names[-1]], model(images(spec)))
+    *_, last = all_endpoints(model, images(spec)).values()
+    assert torch.equal(last, model(images(spec)))
 
 
 def test_endpoint_shapes_are_slims() -> None:

@@ -16,7 +16,7 @@ from scene_files import HEIGHT, WIDTH, write_coco, write_masks, write_voc
 
 from mnv2search.data.dataset import SPLITS
 from mnv2search.data.reading import task_of_layout
-from mnv2search.report.data import data_lines
+from mnv2search.report.data import data_lines, files_rows
 from mnv2search.workflows.training.describe_data import describe_data
 
 Run = Callable[..., Any]
@@ -51,6 +51,24 @@ def broken(root: Path) -> Path:
 )
 def test_the_layout_tells_the_task(write: Callable[[Path], Path], task: str | None, tmp_path: Path) -> None:
     assert task_of_layout(write(tmp_path / "set")) == task
+
+
+def test_an_unreadable_image_is_neither_counted_nor_in_a_part(tmp_path: Path) -> None:
+    torn = draw_pictures(tmp_path / "photos", count=8) / "red" / "003.png"
+    whole = describe_data(tmp_path / "photos")
+    torn.write_bytes(torn.read_bytes()[:40])
+    found = describe_data(tmp_path / "photos")
+    assert sum(map(sum, found.amounts.values())) == sum(map(sum, whole.amounts.values())) - 1
+    parts = {row[0]: row[1] for row in files_rows(found.dataset, found.unreadable).rows}
+    assert [path for path, part in parts.items() if part == "unreadable"] == [str(torn)]
+
+
+def test_a_set_without_a_readable_image_is_described(tmp_path: Path) -> None:
+    for file in draw_pictures(tmp_path / "photos", count=8).rglob("*.png"):
+        file.write_bytes(b"torn")
+    found = describe_data(tmp_path / "photos")
+    assert not found.is_readable_enough
+    assert "too many for training" in " ".join(data_lines(found))
 
 
 def test_boxes_are_counted_by_class_and_part(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from clocks import CountingClock
 from pictures import draw_pictures
+from small_spaces import TINY
 
 from mnv2search.accuracy.evaluators.imagenet import ImagenetEvaluator
 from mnv2search.data.dataset import Dataset
@@ -58,22 +59,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSIFY = Classification()
-SPACE = """
-mnv2search: 1
-name: tiny
-resolution: [24, 32]
-width: [0.5, 1.0]
-stem: {c: 16, k: 3, s: 1}
-blocks:
-  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
-  - {c: 32, n: [1, 2], s: 2, t: [2, 4]}
-last: 64
-head: {classes: 1000, dropout: 0.0}
-"""
 
 
 # Less time for trainings than users give, since each step takes some of the tests' time.
 SHARES = TimeShares(search=0.6, longest=0.3)
+
+
+@pytest.fixture
+def any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of any number of steps count."""
+    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
+    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
 
 
 def shorten_trainings(patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +89,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def request_of(folder: Path, pictures: Path, **changed: Any) -> Request:
     space = folder / "tiny.yaml"
-    space.write_text(SPACE, encoding="utf-8")
+    space.write_text(TINY, encoding="utf-8")
     wanted: dict[str, Any] = {
         "space": str(space),
         "device": "simulated",
@@ -309,11 +305,10 @@ def images(pictures: Path) -> Dataset:
     return read_dataset(pictures, "classification")
 
 
+@pytest.mark.usefixtures("any_length")
 def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_last(
-    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: Outcome, images: Dataset, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
-    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
     some = candidates_of(outcome.result.finalists)
     request = {"obvious": some[3:], "folder": tmp_path, "time_s": 12.0, "best_s": 6.0, "clock": CountingClock(0.02)}
     found = finetuned_of(some[:3], images, **request)
@@ -330,11 +325,10 @@ def test_half_of_the_networks_enter_the_next_round_and_one_obvious_until_the_las
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
 
 
+@pytest.mark.usefixtures("any_length")
 def test_the_network_that_will_be_better_in_the_remaining_time_is_trained_on(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
-        monkeypatch.setattr(finetuning, name, 0)
     slow, fast, *_ = candidates_of(outcome.result.finalists)
     real, values = train_network, {slow.spec.name: 0.62, fast.spec.name: 0.6}
 
@@ -355,11 +349,10 @@ def test_the_network_that_will_be_better_in_the_remaining_time_is_trained_on(
     assert found.networks[found.best] == slow
 
 
+@pytest.mark.usefixtures("any_length")
 def test_an_interrupted_longest_training_is_not_exchanged_for_another(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
-        monkeypatch.setattr(finetuning, name, 0)
     first, second, *_ = candidates_of(outcome.result.finalists)
     usual: dict[str, Any] = {"obvious": [second], "folder": tmp_path, "time_s": 3.0, "best_s": 2.0}
 
@@ -389,11 +382,10 @@ def test_an_interrupted_longest_training_is_not_exchanged_for_another(
     assert found.networks[found.best].spec.name == begun["best"]
 
 
+@pytest.mark.usefixtures("any_length")
 def test_rounds_that_were_interrupted_continue_and_end_alike(
-    outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: Outcome, images: Dataset, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
-    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
     some = candidates_of(outcome.result.finalists)[:3]
     usual: dict[str, Any] = {"task": CLASSIFY, "data": images, "evaluator": None, "seed": 0, "best_s": 1.0}
 
@@ -458,11 +450,10 @@ def test_too_little_time_for_a_comparison_is_told_with_the_time_it_takes(
     assert recall_finetuned(tmp_path, outcome.result.finalists) == found
 
 
+@pytest.mark.usefixtures("any_length")
 def test_a_network_that_diverges_is_left_out_and_the_others_go_on(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "LEAST_STEPS", 0)
-    monkeypatch.setattr(finetuning, "FEWEST_STEPS", 0)
     first, second, third, *_ = candidates_of(outcome.result.finalists)
     real, broken = train_network, {first.spec.name}
 
@@ -511,11 +502,10 @@ class Shared(ImagenetEvaluator):
         return build(spec, seed=7).eval()
 
 
+@pytest.mark.usefixtures("any_length")
 def test_what_a_training_makes_no_better_keeps_what_it_inherited(
     outcome: Outcome, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEWEST_STEPS", "LEAST_STEPS"):
-        monkeypatch.setattr(finetuning, name, 0)
     monkeypatch.setattr(finetuning, "LEAST_S", 1e-6)
     first = Shared(images)
     (one,) = candidates_of(outcome.result.finalists, count=1)
@@ -806,7 +796,7 @@ def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path:
 
 def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
     space = tmp_path / "tiny.yaml"
-    space.write_text(SPACE, encoding="utf-8")
+    space.write_text(TINY, encoding="utf-8")
     built = run(
         *("supernet", "--space", str(space), "--data", str(pictures), "--epochs", "1"),
         *("-o", str(tmp_path / "shared"), "--json"),

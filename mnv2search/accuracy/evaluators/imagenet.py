@@ -143,10 +143,10 @@ def _unusual(unit: Unit) -> list[str]:
 
 
 def _unexpanded_share(blocks: list[_Counts]) -> float:
-    """Share of blocks without expansion, averaged over the stages after the first."""
-    stages = [[not count.is_expanded for count in run] for _, run in groupby(blocks, key=lambda count: count.c_out)]
-    later = stages[1:]
-    return sum(sum(stage) / len(stage) for stage in later) / max(1, len(later))
+    """Share of blocks without expansion, averaged over the runs of blocks with equal channels after the first."""
+    runs = [[not count.is_expanded for count in run] for _, run in groupby(blocks, key=lambda count: count.c_out)]
+    later = runs[1:]
+    return sum(sum(run) / len(run) for run in later) / max(1, len(later))
 
 
 def _checked_side(laid_out: Plan, stride: int) -> int:

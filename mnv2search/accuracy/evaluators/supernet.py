@@ -54,8 +54,8 @@ class SupernetEvaluator(Evaluator):
         epochs: passes over the images; 0 trains for the time that the search allows.
         fidelity: scale of width and resolution during training, such as ``0.5x0.75``; ``auto`` chooses by the time.
         folder: folder of a supernet from `mnv2search supernet`; empty trains a supernet for the search.
-        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
-            empty for random weights.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or groups of rows, or
+            published ones; empty for random weights.
         weights_spec: the network that published weights belong to; empty takes the name of the space.
     """
 

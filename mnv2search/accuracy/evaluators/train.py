@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sized
@@ -49,8 +50,8 @@ class TrainEvaluator(Evaluator):
         void: mask value to ignore.
         halving: reduction factor of successive halving among the candidates of a search; 0 finishes every training
             (`study.successive_halving`).
-        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones;
-            empty for random weights.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or groups of rows, or
+            published ones; empty for random weights.
         weights_spec: the network that published weights belong to.
     """
 
@@ -206,9 +207,8 @@ class TrainEvaluator(Evaluator):
         spec = self.task.fitted(spec, self.dataset)
         parts, model, notes = self._parts(spec), self._initial(spec, seed=seed), list[str]()
         if self._first is not None and not corresponds(spec, self._first.spec):  # such as the baseline
-            notes.append(
-                f"{spec.name} has other stages than the initial weights, so it was trained from random weights"
-            )
+            numbers = "other numbers of rows than the initial weights"
+            notes.append(f"{spec.name} has {numbers}, so it was trained from random weights")
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder, self._length.timing(spec) as done:
 
             def progressed(progress: Progress) -> None:
@@ -243,29 +243,13 @@ class TrainDenseEvaluator(TrainEvaluator):
     """The evaluator `train-dense`, for detectors and segmenters."""
 
     tasks = DENSE
-
-    def __init__(
-        self,
-        *,
-        data: str,
-        task: str,
-        epochs: int = 0,
-        recipe: str = "",
-        void: int = VOID_VALUE,
-        halving: int = HALVING,
-        weights: str = "",
-        weights_spec: str = "",
-    ) -> None:
-        super().__init__(
-            data=data,
-            task=task,
-            epochs=epochs,
-            recipe=recipe,
-            void=void,
-            halving=halving,
-            weights=weights,
-            weights_spec=weights_spec,
-        )
+    # the option task has no default
+    __signature__ = inspect.signature(TrainEvaluator).replace(
+        parameters=[
+            one.replace(default=one.empty) if one.name == "task" else one
+            for one in inspect.signature(TrainEvaluator).parameters.values()
+        ]
+    )
 
 
 def _name_of(task: AnyTask) -> str:

@@ -86,11 +86,11 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 
 @click.command("audit")
 @click.argument("name", type=options.RUN, metavar="NAME")
-@options.data
+@options.data()
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
 @options.text("--recipe", metavar="NAME|FILE", default="short", help="Recipe of each training.")
-@options.weights("Initial weights of each training (default: random). Give those that the search began with.")
+@options.weights("Initial weights of each training, if possible those of the search (default: random): a file;")
 @options.seed()
 @options.output_dir
 @options.output

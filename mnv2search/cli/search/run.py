@@ -131,7 +131,7 @@ NOTHING_FITS = 3
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
     help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
-    "network with the same number of rows or stages as the space, or a published checkpoint. "
+    "network with as many rows as the space, or as many groups of rows with equal channels; a published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -146,7 +146,8 @@ NOTHING_FITS = 3
     help="At the end, train the best networks of the search and the obvious networks (MobileNetV2 near the budget "
     "and, with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse "
     "half after each round. Then train the last network for the rest of --time, and ship it. On by default "
-    "with --data; if every candidate is trained (--accuracy train, train-dense), from --time 15m.",
+    "with --data. If every candidate is trained (--accuracy train, train-dense), on only for a --time of 15m or "
+    "more.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
@@ -159,7 +160,11 @@ NOTHING_FITS = 3
 )
 @options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
-@options.text("--name", metavar="NAME", help="Name of the run's folder (default: from space and budget).")
+@options.text(
+    "--name",
+    metavar="NAME",
+    help="Name of the run's folder (default: space and budget; device and sampler, unless they are the defaults).",
+)
 @options.text("--resume", metavar="NAME", help="Resume an interrupted run.", kind=options.RUN)
 @click.option(
     "--trust",
@@ -171,7 +176,7 @@ NOTHING_FITS = 3
 @click.option(
     "--confirm/--no-confirm",
     default=None,
-    show_default="confirm",
+    show_default="on",
     help="At the end, compare each model file of the front with the one that the official converter of the runtime "
     "writes. This takes time on top of --time; with some converters, minutes.",
 )

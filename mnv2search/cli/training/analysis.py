@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--files",
     type=NonEmptyPath(dir_okay=False),
     metavar="FILE",
-    help="Write a CSV table with the path, split and class of every image to FILE.",
+    help="Write a CSV table with the path, split (or unreadable) and class of every image to FILE.",
 )
 @options.force
 @options.output
@@ -83,7 +83,7 @@ def data_command(
     if files is not None:
         from mnv2search.atomic import write_text
 
-        write_text(files, f"{csv_text(files_rows(found.dataset))}\n")
+        write_text(files, f"{csv_text(files_rows(found.dataset, found.unreadable))}\n")
     emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
 
 
@@ -100,14 +100,15 @@ SHOWN = 5
     help="Minimum score of the boxes that are shown (default: that with the best F1 on the validation images, or "
     "0.3).",
 )
-@options.normalization
+@options.normalization()
 @options.force
 @options.json
 def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **given: Any) -> None:
     """Draw the predictions of MODEL, a .pt or .pt2 file, for each IMAGE, a file or a folder of images.
 
-    A PNG file for each image is written to FOLDER: the 30 best boxes with their classes and scores, a mask, or the
-    five most probable classes. Images that cannot be read are reported and skipped; the exit code is then 1.
+    A PNG file for each image is written to FOLDER, with the boxes that reach --score (the 30 best at most), with a
+    mask, or with the five most probable classes. Images that cannot be read are reported and skipped; the exit code
+    is then 1.
 
     \b
     Example:
@@ -138,23 +139,12 @@ def _line(prediction: Prediction) -> str:
 
 @click.command("evaluate")
 @click.argument("model", type=FILE, metavar="WEIGHTS")
-@click.option(
-    "--data",
-    required=True,
-    type=NonEmptyPath(),
-    metavar="DATA",
-    help="Images to evaluate on; `mnv2search data --help` lists the layouts.",
-)
+@options.data("Images to evaluate on; `mnv2search data --help` lists the layouts.")
 @options.choice("--split", ("train", "val", "test"), default="test", help="Part of the images.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of random splits (default: that of the training, or 0).")
 @options.void
-@options.normalization
-@options.choice(
-    "--accelerator",
-    ("auto", "cpu", "cuda"),
-    default="auto",
-    help="Device to evaluate on; auto uses CUDA if it is available.",
-)
+@options.normalization()
+@options.accelerator("evaluate")
 @click.option(
     "-o", "--output", type=FILE, metavar="FILE", help="HTML file for the tables, pictures and worst images."
 )

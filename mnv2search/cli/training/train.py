@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("spec", type=options.SPEC, metavar="[SPEC]", required=False)
-@options.optional_data
+@options.data(required=False)
 @options.text(
     "--resume",
     metavar="NAME|FOLDER",
@@ -45,19 +45,14 @@ if TYPE_CHECKING:
 @options.epochs("Number of epochs (overrides the recipe).")
 @options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
 @options.weights(
-    "Initial weights: a .pt file of a network with the same number of rows or stages as SPEC, or a published "
-    "checkpoint.",
+    "Initial weights: a .pt file of a network with as many rows as SPEC, or as many groups of rows with equal "
+    "channels; a published checkpoint;",
     spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
 @options.folder("Output folder (default: results/NAME-trained, where NAME is the name of SPEC).")
 @options.seed()
-@options.choice(
-    "--accelerator",
-    ("auto", "cpu", "cuda"),
-    default="auto",
-    help="Device to train on; auto uses CUDA if it is available.",
-)
+@options.accelerator("train")
 @options.choice(
     "--precision",
     ("auto", "float32", "bfloat16", "float16"),
@@ -133,7 +128,7 @@ def _reported_once(team: Team) -> Iterator[None]:
 
 @click.command("supernet")
 @options.space("Search space whose networks share the weights.", required=True)
-@options.data
+@options.data()
 @options.time("Wall time of the training (default: 10m without --epochs).")
 @options.epochs("Number of epochs (instead of --time).")
 @options.text(
@@ -149,8 +144,8 @@ def _reported_once(team: Team) -> Iterator[None]:
     help="Recipe of the training; auto is supernet or, with --from, adapt, with a third of the learning rate.",
 )
 @options.weights(
-    "Initial weights: a .pt file of a network with the same number of rows or stages as the space, or a published "
-    "checkpoint."
+    "Initial weights: a .pt file of a network with as many rows as the space, or as many groups of rows with equal "
+    "channels; a published checkpoint;"
 )
 @click.option(
     "--latency-ms",

@@ -21,7 +21,7 @@ from mnv2search.data.dataset import SPLIT_NAMES, Example, Split, SplitFiles, cla
 from mnv2search.data.image_files import SUFFIXES
 from mnv2search.data.readers.folders import check_source, files_below
 from mnv2search.data.readers.table_columns import Columns, columns_of
-from mnv2search.errors import DataError, MissingExtraError
+from mnv2search.errors import DataError, extra_module
 from mnv2search.untrusted import is_regular
 
 if TYPE_CHECKING:
@@ -293,10 +293,7 @@ def quiet() -> Iterator[None]:
     Raises:
         MissingExtraError: `datasets` is not installed.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(feature="a table of images", package="datasets", extra="datasets") from error
+    datasets = extra_module("datasets", feature="a table of images", package="datasets", extra="datasets")
     bars, level = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     hub = logging.getLogger("huggingface_hub")
     hub_level = hub.level

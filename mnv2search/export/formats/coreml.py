@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 
 from mnv2search.data.preprocessing import INPUT, KEY, OUTPUT, Preprocessing
-from mnv2search.errors import ExportError, MissingExtraError
+from mnv2search.errors import ExportError, extra_module
 from mnv2search.export.check import accept, difference, network
 from mnv2search.export.formats.exported_program import refuse_suppression
 from mnv2search.export.precision import FP32, Precision
@@ -52,13 +52,10 @@ class CoreMlExporter:
         return ExportReport(
             path=to,
             size_bytes=_write(converted, to),
-            max_relative_difference=found.largest,
             tolerance=FP32.accepted,
-            rms_relative_difference=found.rms,
-            same_class=found.same_class,
-            images=found.images,
             precision=precision.kind,
             is_run=False,
+            **found._replace(classes=None)._asdict(),
         )
 
     def check(self, spec: ModelSpec) -> None:
@@ -123,9 +120,5 @@ def _silent() -> Iterator[None]:
 
 
 def _library() -> ModuleType:
-    try:
-        with _silent():
-            import coremltools  # late: it is an extra
-    except ImportError as error:
-        raise MissingExtraError(feature="writing a .mlpackage", package="coremltools", extra="coreml") from error
-    return coremltools  # type: ignore[no-any-return]
+    with _silent():
+        return extra_module("coremltools", feature="writing a .mlpackage", package="coremltools", extra="coreml")

@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import extra_module
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter, NetworkContent
 from mnv2search.latency.runner.engine import quiet
@@ -50,10 +50,7 @@ class ExecuTorchExporter(LoweredExporter):
 
 
 def _library() -> ModuleType:
-    try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls functions that torch 2.13 deprecates
-            from executorch.extension.pybindings import portable_lib  # late: it is an extra
-    except ImportError as error:
-        raise MissingExtraError(feature="checking a .pte file", package="executorch", extra="executorch") from error
-    return portable_lib  # type: ignore[no-any-return]
+    name = "executorch.extension.pybindings.portable_lib"
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ExecuTorch 1.5 calls functions that torch 2.13 deprecates
+        return extra_module(name, feature="checking a .pte file", package="executorch", extra="executorch")

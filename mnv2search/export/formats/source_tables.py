@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mnv2search.data.preprocessing import Preprocessing
+from mnv2search.model.blocks import ACTIVATIONS
 from mnv2search.model.deeplab import DeepLabHead
 from mnv2search.model.ssdlite import SsdLiteHead
 from mnv2search.recipe import NORMALIZATIONS
@@ -14,14 +15,6 @@ from mnv2search.spec.plan import Layer, Plan, Unit
 from mnv2search.spec.size import Size
 
 COLUMNS = ("unit", "role", "c_in", "c_out", "k", "s", "d", "groups", "pad", "norm", "act")
-ACTIVATIONS = {
-    "relu6": "nn.ReLU6",
-    "relu": "nn.ReLU",
-    "hard_swish": "nn.Hardswish",
-    "silu": "nn.SiLU",
-    "sigmoid": "nn.Sigmoid",
-    "hard_sigmoid": "nn.Hardsigmoid",
-}
 
 
 def head_units(plan: Plan) -> tuple[Unit, ...]:
@@ -74,7 +67,7 @@ def constants(plan: Plan, only_size: Size | None) -> Iterator[str]:
     spec = plan.spec
     layers = [layer for unit in (*plan.features, *head_units(plan)) for layer in unit.layers]
     used = sorted({layer.activation for layer in layers} - {"none"})
-    classes = ", ".join(f'"{name}": {ACTIVATIONS[name]}' for name in used)
+    classes = ", ".join(f'"{name}": nn.{type(ACTIVATIONS[name]()).__name__}' for name in used)
     yield from _shortcuts(plan)
     yield f"ACTIVATIONS = {{{classes}}}"
     if isinstance(spec.head, Classifier) and plan.classifier is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mnv2search.data.preprocessing import KEY
-from mnv2search.errors import MissingExtraError
+from mnv2search.errors import extra_module
 from mnv2search.export.check import Run
 from mnv2search.export.formats.artifact_exporter import LoweredExporter, NetworkContent
 from mnv2search.latency.runner.engine import quiet
@@ -55,10 +55,5 @@ class TfliteExporter(LoweredExporter):
 
 
 def _litert() -> ModuleType:
-    try:
-        from ai_edge_litert import interpreter  # late: it is an extra
-    except ImportError as error:
-        raise MissingExtraError(
-            feature="checking a .tflite file", package="ai-edge-litert", extra="litert"
-        ) from error
-    return interpreter  # type: ignore[no-any-return]
+    name = "ai_edge_litert.interpreter"
+    return extra_module(name, feature="checking a .tflite file", package="ai-edge-litert", extra="litert")

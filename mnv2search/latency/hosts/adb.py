@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mnv2search.errors import DeviceError, MissingExtraError, OptionError
+from mnv2search.errors import DeviceError, OptionError, extra_module
 from mnv2search.latency.hosts.shell import COMMAND_S, LineChannel, ShellTransport
 from mnv2search.latency.hosts.types import Completed, HostLostError, lost
 
@@ -41,10 +41,7 @@ class AdbTransport(ShellTransport):
     def __init__(self, serial: str, *, work: str = WORK, server: str = "") -> None:
         if not SERIAL.fullmatch(serial):
             raise OptionError(f"adb://{serial} names no device", hint="write adb://SERIAL or adb://host:port")
-        try:
-            import adbutils
-        except ImportError as error:
-            raise MissingExtraError(feature="a device over adb", package="adbutils", extra="adb") from error
+        adbutils = extra_module("adbutils", feature="a device over adb", package="adbutils", extra="adb")
         host, _, port = server.partition(":")
         if server and not port.isdigit():
             raise OptionError(f"adb server is {server!r}", hint="write host:port, such as 127.0.0.1:5037")

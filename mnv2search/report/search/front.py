@@ -194,7 +194,7 @@ def _accuracy_notes(front: Sequence[Evaluation], accuracy: Accuracy) -> Iterator
             f"accuracy is an estimate of {accuracy.metric} on {accuracy.dataset}, not a training result; "
             "differences below 1 point are not significant"
         )
-        yield "front and ship: accuracies are compared by the lower end of their intervals"
+        yield "front and ship: accuracies are compared by the lower ends of their intervals, before rounding"
         yield from _beyond_evidence(front)
     if accuracy.kind == "proxy":
         yield accuracy.note

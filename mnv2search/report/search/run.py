@@ -141,9 +141,8 @@ def _alternative(result: SearchResult) -> Iterator[str]:
         less = ship.accuracy.value - other.accuracy.value
         if less <= NEXT_TO and other.latency.ci_high_ms < ship.latency.ci_low_ms:
             faster = 1 - other.latency.median_ms / ship.latency.median_ms
-            yield (
-                f"  {other.spec.name} takes {100 * faster:.0f} % less time for {max(0.0, 100 * less):.1f} points less"
-            )
+            lost = max(0.0, 100 * less)
+            yield f"  {other.spec.name} is {100 * faster:.0f} % faster and {lost:.1f} points less accurate"
             return
 
 

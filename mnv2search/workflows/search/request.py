@@ -52,7 +52,8 @@ class RunOptions(TypedDict, total=False):
         from_: initial weights for an evaluator that trains (``--from``): a file, a name of `mnv2search weights
             list`, or ``imagenet`` for the published weights that fit the space best.
         from_spec: network to which the published weights of `from_` belong.
-        finetune: train the most accurate networks separately at the end; None does so if weights are shared.
+        finetune: train the most accurate networks separately at the end; None does so with `data`, but if every
+            candidate is trained, only for a `time` of 15 minutes or more.
         trials: networks to evaluate.
         time: wall time in seconds, or text such as ``90s``, ``20m`` or ``1h30m``.
         sampler: ``hybrid``, or one of Optuna's.

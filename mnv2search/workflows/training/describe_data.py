@@ -96,9 +96,9 @@ class _Statistics:
         if isinstance(image, str):
             self.unreadable[example.path] = image
             self.broken[split] += 1
-        else:
-            self.short_sides.append(image[0])
-            self.by_content[image[1]].append((split, example.path))
+            return
+        self.short_sides.append(image[0])
+        self.by_content[image[1]].append((split, example.path))
         if example.mask is not None:
             self.void[split] += amounts.pop(self.dataset.void, 0)
             for label in amounts:

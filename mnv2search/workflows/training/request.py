@@ -30,7 +30,8 @@ class TrainingRequest:
 
     Attributes:
         spec: network, whose head gets the classes of the data.
-        weights: initial weights: a `.pt` file of ours with any network of as many rows or stages, or published ones.
+        weights: initial weights: a `.pt` file of ours with any network of as many rows or groups of rows, or
+            published ones.
         weights_spec: the network that published weights belong to; None takes `spec`, with its own classes.
         teacher: a `.pt` file of a network with the same classes, for distillation.
         notes: lines about the initial weights, for a new training.

@@ -18,6 +18,8 @@ from mnv2search.workflows.training.request import KnownData, TrainingRequest
 
 SETTINGS = "settings.json"
 MAX_BYTES = 1 << 20
+# Fields of a request that are stored as they are.
+UNCHANGED = ("seed", "epochs", "time_s", "void", "precision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +50,11 @@ def settings_text(request: TrainingRequest, recipe: Recipe, data: KnownData) -> 
         data=_absolute(request.data) or "",
         recipe=recipe.dumps(),
         recipe_name=recipe.name,
-        seed=request.seed,
-        epochs=request.epochs,
-        time_s=request.time_s,
         weights=_absolute(request.weights),
         weights_spec=None if request.weights_spec is None else dumps(request.weights_spec),
         teacher=_absolute(request.teacher),
-        void=request.void,
-        precision=request.precision,
-        fingerprint=data.fingerprint,
-        content=data.content,
+        **data._asdict(),
+        **{name: getattr(request, name) for name in UNCHANGED},
     )
     return json.dumps(asdict(settings), indent=2) + "\n"
 
@@ -125,16 +122,12 @@ def resumed_request(folder: Path, team: Team) -> TrainingRequest:
         data=Path(found.data),
         folder=folder,
         recipe=replace(recipe_of(found.recipe, file=str(path)), name=found.recipe_name),
-        seed=found.seed,
-        epochs=found.epochs,
-        time_s=found.time_s,
         weights=None if found.weights is None else Path(found.weights),
         weights_spec=weights_spec,
         teacher=None if found.teacher is None else Path(found.teacher),
-        void=found.void,
-        precision=found.precision,  # type: ignore[arg-type]
         known_data=KnownData(found.fingerprint, found.content),
         team=team,
+        **{name: getattr(found, name) for name in UNCHANGED},
     )
 
 

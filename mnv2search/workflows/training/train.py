@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sized
-from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Sized
+from contextlib import ExitStack, nullcontext
 
 import torch
 
@@ -23,7 +22,6 @@ from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.tasks.task import LONG_EPOCHS, AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint
-from mnv2search.training.distributed import ALONE, Team
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Trained
 from mnv2search.training.resumption import BEST, LAST
@@ -50,7 +48,9 @@ def train_spec(request: TrainingRequest) -> TrainingReport:
     """
     task = task_of(request.spec)
     _check(request, task)
-    with _locked(request.folder, request.team):
+    lock = folder_lock(request.folder, busy="another training", hint="give another folder (-o)")
+    with ExitStack() as stack:
+        request.team.agreed(lambda: stack.enter_context(lock))  # one lock for all processes
         return _Run(request, task).report()
 
 
@@ -189,15 +189,6 @@ def _write(report: TrainingReport, test: Sized, on_note: Callable[[str], None]) 
         parts=[*evaluation_parts(measured, report.data.classes, report.worst, test, note=training_note(report))],
         on_note=on_note,
     )
-
-
-@contextmanager
-def _locked(folder: Path, team: Team = ALONE) -> Iterator[None]:
-    """Lock the folder for one team of processes."""
-    with ExitStack() as stack:
-        lock = folder_lock(folder, busy="another training", hint="give another folder (-o)")
-        team.agreed(lambda: stack.enter_context(lock))
-        yield
 
 
 def _check_existing(request: TrainingRequest, *, epoch_steps: int) -> None:

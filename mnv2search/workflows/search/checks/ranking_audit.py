@@ -62,9 +62,9 @@ def rank(
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
     run, so that an interrupted audit resumes. The test images are not used. `from_`, the initial weights of every
-    training, is a `.pt` file of ours with any network of as many rows or stages, a file with weights of the network
-    `from_spec`, or a name of `mnv2search weights list`. `on_progress` is called with the name of a network and the
-    progress of its training.
+    training, is a `.pt` file of ours with any network of as many rows or groups of rows, a file with weights of the
+    network `from_spec`, or a name of `mnv2search weights list`. `on_progress` is called with the name of a network
+    and the progress of its training.
 
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
