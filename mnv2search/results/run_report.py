@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mnv2search.evaluation import Evaluation
-from mnv2search.results.confirmation import Confirmation
+from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.manifest import Manifest
 from mnv2search.study.types import Evaluated, SearchResult

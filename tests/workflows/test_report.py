@@ -15,13 +15,13 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Budget, completed
-from mnv2search.results.confirmation import CONFIRMATION, Confirmation, write_confirmations
+from mnv2search.results.checks import CONFIRMATION, Confirmation, write_confirmations
 from mnv2search.results.manifest import read_manifest
 from mnv2search.spec.space import resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.types import Evaluated
-from mnv2search.workflows.search.importances import importances_of
-from mnv2search.workflows.search.report import report
+from mnv2search.workflows.search.report.importances import importances_of
+from mnv2search.workflows.search.report.write import report
 from mnv2search.workflows.search.run import run as run_search
 
 Run = Callable[..., Any]

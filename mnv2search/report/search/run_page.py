@@ -14,7 +14,7 @@ from mnv2search.report.search.charts import charts
 from mnv2search.report.search.explorer import explorer, labels_of
 from mnv2search.report.search.run import effort_text, run_rows, ship_lines
 from mnv2search.report.training import finetuned_lines, finetuned_rows
-from mnv2search.results.confirmation import Confirmation
+from mnv2search.results.checks import Confirmation
 from mnv2search.results.manifest import Manifest
 from mnv2search.results.run_report import RunReport
 

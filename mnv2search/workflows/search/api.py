@@ -62,7 +62,7 @@ def confirm_outcome(
     from mnv2search.errors import DeviceError
     from mnv2search.workflows.search.checks.confirm import confirm_front
     from mnv2search.workflows.search.outputs import write_report
-    from mnv2search.workflows.search.report import run_report_of
+    from mnv2search.workflows.search.report.write import run_report_of
 
     manifest, result = outcome.manifest, outcome.result
     if outcome.already_finished or not result.front or not manifest.settings.confirm:

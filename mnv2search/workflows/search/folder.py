@@ -12,7 +12,7 @@ from pathlib import Path
 from mnv2search.atomic import remove_leftovers, write_text
 from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock
-from mnv2search.results.confirmation import CONFIRMATION
+from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines

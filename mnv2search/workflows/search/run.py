@@ -17,7 +17,7 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.results.confirmation import Confirmation
+from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.spec.model_spec import ModelSpec
@@ -33,7 +33,7 @@ from mnv2search.workflows.devices.probe import probe
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
-from mnv2search.workflows.search.report import run_report_of
+from mnv2search.workflows.search.report.write import run_report_of
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
 from mnv2search.workflows.search.shipping import check_finetuning, set_aside, train_best
 from mnv2search.workflows.search.time_shares import TimeDivision, TimeShares

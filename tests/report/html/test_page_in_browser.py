@@ -13,11 +13,21 @@ from browser import chromium, needs_chromium, opened
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
-from mnv2search.workflows.search.report import report as compare
+from mnv2search.report.html.page import Gallery, Lines, Thumbnail
+from mnv2search.report.html.page import page as page_of
+from mnv2search.report.rows import Column, Rows
+from mnv2search.workflows.search.report.write import report as compare
 from mnv2search.workflows.search.run import run
 
 pytestmark = needs_chromium
 NETWORK, OTHER = "select[name=network]", "select[name=other]"
+ROWS = Rows(
+    title="a table",
+    columns=tuple(Column(f"a wide column {number}", "ms") for number in range(12)),
+    rows=(("1.0",) * 12, ("2.0",) * 12),
+    notes=("a note",),
+    stressed=frozenset({1}),
+)
 SELECTED = "select[name=network] option:checked"
 
 
@@ -139,6 +149,19 @@ def test_a_report_fits_its_window(browser: Browser, report: Path, width: int, sc
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_seriously_inaccessible(browser: Browser, report: Path, scheme: str) -> None:
     with opened(browser, report, scheme=scheme) as page:
+        found = Axe().run(page).response["violations"]
+        assert [one["help"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_without_charts_has_no_script_and_is_accessible(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "page.html"
+    thumbnail = Thumbnail(jpeg=b"", caption="an image")
+    parts = [ROWS, Lines(title="text", lines=("  x < y",)), Gallery(title="images", thumbnails=(thumbnail,))]
+    path.write_text(page_of("title", parts))
+    with opened(browser, path, width=400, scheme=scheme) as page:
+        assert page.locator("script").count() == 0
+        assert width_of(page) == 400
         found = Axe().run(page).response["violations"]
         assert [one["help"] for one in found if one["impact"] in ("serious", "critical")] == []
 

@@ -18,7 +18,7 @@ from mnv2search.report.search.explorer import MOST_OTHERS, explorer
 from mnv2search.results.run_report import RunReport
 from mnv2search.study.results import result_of
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
-from mnv2search.workflows.search.report import run_report_of
+from mnv2search.workflows.search.report.write import run_report_of
 from mnv2search.workflows.search.run import run
 
 Network = Mapping[str, Any]

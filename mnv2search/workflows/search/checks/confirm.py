@@ -19,7 +19,7 @@ from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, LatencyDevice
 from mnv2search.lowering.types import Artifact
-from mnv2search.results.confirmation import CONFIRMATION, EQUAL_SPEED, Confirmation, write_confirmations
+from mnv2search.results.checks import CONFIRMATION, EQUAL_SPEED, Confirmation, write_confirmations
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 

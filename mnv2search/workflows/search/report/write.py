@@ -9,14 +9,14 @@ from mnv2search.atomic import write_text
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.report.html.page import page
 from mnv2search.report.search.run_page import comparison_parts
-from mnv2search.results.confirmation import CONFIRMATION, read_confirmations
+from mnv2search.results.checks import CONFIRMATION, read_confirmations
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import Manifest
 from mnv2search.results.run_report import RunReport
 from mnv2search.study.types import SearchResult
-from mnv2search.workflows.search.importances import importances_of
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
 from mnv2search.workflows.search.outputs import PAGE, write_report
+from mnv2search.workflows.search.report.importances import importances_of
 
 
 def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetuned: Finetuned | None) -> RunReport:
