@@ -35,12 +35,19 @@ def charts(run: RunReport) -> Iterator[Chart]:
         yield _predictions(run)
     if run.importances:
         yield _importances(run.importances)
-        yield _slices(run.importances[:SLICES], metric=_metric(run))
+        yield _slices(run.importances[:SLICES], metric=_metric(run), scale=_scale(run)[0])
+
+
+def _scale(run: RunReport) -> tuple[float, str]:
+    """The factor from accuracies to the unit in which they are shown; scores have none."""
+    accuracy = run.result.ship.accuracy if run.result.ship else None
+    return (1.0, "") if accuracy is not None and accuracy.kind == "proxy" else (100.0, "%")
 
 
 def _metric(run: RunReport) -> str:
     accuracy = run.result.ship.accuracy if run.result.ship else None
-    return "" if accuracy is None else f"{accuracy.kind} {accuracy.metric}"
+    name = "" if accuracy is None else f"{accuracy.kind} {accuracy.metric}"
+    return f"{name}, %" if _scale(run)[1] else f"{name} (no accuracy)"
 
 
 def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
@@ -49,25 +56,30 @@ def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
     known = [item.evaluation for item in evaluated]
     floor = min(map(rank_of, known))
     reference = reference_of(run.result.baseline, budget_ms=budget_ms) or (floor, budget_ms)
-    steps = list(_improvements(known, reference))
-    values = [value for _, value in steps]
+    scale, unit = _scale(run)
+    steps = [(count, _rounded(scale * value)) for count, value in _improvements(known, reference)]
     minutes = [_minutes(run, known[count - 1]) for count, _ in steps]
+    is_timed = None not in minutes
+    values = [value for _, value in steps]
     line = {"type": "scatter", "mode": "lines", "line": {"color": "--front", "shape": "hv"}, "y": values}
-    traces: list[Mapping[str, object]] = [
-        {**line, "name": "this search", "x": [count for count, _ in steps]},
-        {**line, "showlegend": False, "x": minutes, "xaxis": "x2"},
-    ]
+    traces: list[Mapping[str, object]] = [{**line, "name": "this search", "x": [count for count, _ in steps]}]
+    if is_timed:
+        traces.append({**line, "showlegend": False, "x": minutes, "xaxis": "x2"})
     if baseline := [e for e in run.result.baseline if e.is_feasible and e.accuracy]:
-        level = [_hypervolume(baseline, reference)] * 2
+        level = [_rounded(scale * _hypervolume(baseline, reference))] * 2
         style = {"type": "scatter", "mode": "lines", "line": {"color": "--baseline", "dash": "dash"}, "y": level}
         traces.append({**style, "name": "whole MobileNetV2 grid", "x": [1, len(known)]})
-        traces.append({**style, "showlegend": False, "x": [min(minutes), max(minutes)], "xaxis": "x2"})
+        if is_timed:
+            traces.append({**style, "showlegend": False, "x": [minutes[0], minutes[-1]], "xaxis": "x2"})
     return Chart(
         title="Progress of the search",
         traces=tuple(traces),
         layout={
-            **_panels(["networks within the budget", "minutes"]),
-            "yaxis": {"title": {"text": "hypervolume, % x ms"}, "rangemode": "tozero"},
+            **_panels(["networks within the budget", *(["minutes"] if is_timed else [])]),
+            "yaxis": {
+                "title": {"text": f"hypervolume, {unit} x ms" if unit else "hypervolume"},
+                "rangemode": "tozero",
+            },
         },
         shows="hypervolume over evaluated networks and over time",
         notes=(
@@ -95,17 +107,17 @@ def _improvements(evaluations: Sequence[Evaluation], reference: tuple[float, flo
 
 def _hypervolume(evaluations: Sequence[Evaluation], reference: tuple[float, float]) -> float:
     points = [(rank_of(e), median_ms_of(e)) for e in evaluations]
-    return float(f"{100 * hypervolume(points, reference=reference):.5g}")
+    return hypervolume(points, reference=reference)
 
 
-def _minutes(run: RunReport, evaluation: Evaluation) -> float:
-    """Time from the start of the run to the end of a measurement."""
-    if evaluation.latency is None:
-        return 0.0
-    began, measured = (
-        datetime.fromisoformat(text) for text in (run.manifest.created_at, evaluation.latency.taken_at)
-    )
-    return round((measured - began).total_seconds() / 60, 3)
+def _minutes(run: RunReport, evaluation: Evaluation) -> float | None:
+    """Time from the start of the run to the end of a measurement; None if a time in the records is damaged."""
+    taken_at = evaluation.latency.taken_at if evaluation.latency else ""
+    try:
+        began, measured = map(datetime.fromisoformat, (run.manifest.created_at, taken_at))
+        return round((measured - began).total_seconds() / 60, 3)
+    except (ValueError, TypeError):  # no time, or only one of them has a time zone
+        return None
 
 
 def _predictions(run: RunReport) -> Chart:
@@ -120,8 +132,8 @@ def _predictions(run: RunReport) -> Chart:
     bars = {
         "type": "data",
         "symmetric": False,
-        "array": _digits(highs),
-        "arrayminus": _digits(lows),
+        "array": _all_rounded(highs),
+        "arrayminus": _all_rounded(lows),
         "color": "--other",
         "thickness": 1,
     }
@@ -140,8 +152,8 @@ def _predictions(run: RunReport) -> Chart:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": _digits(measured),
-                "y": _digits(predicted),
+                "x": _all_rounded(measured),
+                "y": _all_rounded(predicted),
                 "error_x": bars,
                 "marker": {"color": "--front", "size": 6},
                 "text": [e.spec.name for e in networks],
@@ -183,7 +195,7 @@ def _importances(importances: Sequence[Importance]) -> Chart:
             {
                 "type": "bar",
                 "orientation": "h",
-                "x": [float(f"{100 * one.share:.4g}") for one in shown],
+                "x": [_rounded(100 * one.share) for one in shown],
                 "y": [one.at for one in shown],
                 "marker": {"color": "--front"},
                 "hovertemplate": "%{y}: %{x} %<extra></extra>",
@@ -199,16 +211,16 @@ def _importances(importances: Sequence[Importance]) -> Chart:
     )
 
 
-def _slices(importances: Sequence[Importance], *, metric: str) -> Chart:
+def _slices(importances: Sequence[Importance], *, metric: str, scale: float) -> Chart:
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
             "x": [option for option, _ in one.points],
-            "y": [float(f"{100 * value:.5g}") for _, value in one.points],
-            "xaxis": f"x{number + 1}",
+            "y": [_rounded(scale * value) for _, value in one.points],
+            "xaxis": f"x{number + 1 if number else ''}",
             "marker": {"color": "--front", "size": 5, "opacity": 0.5},
-            "hovertemplate": f"{one.at}: %{{x}}<br>%{{y}} %<extra></extra>",
+            "hovertemplate": f"{one.at}: %{{x}}<br>%{{y}}<extra></extra>",
             "showlegend": False,
         }
         for number, one in enumerate(importances)
@@ -220,7 +232,7 @@ def _slices(importances: Sequence[Importance], *, metric: str) -> Chart:
             **_panels(
                 [one.at.replace("].", "]<br>") for one in importances], options=[one.options for one in importances]
             ),
-            "yaxis": {"title": {"text": f"{metric}, %"}},
+            "yaxis": {"title": {"text": metric}},
         },
         shows="accuracy of all networks by the options of the most important choices",
         notes=("All other choices differ as well: a slice shows an association, not the effect of one choice.",),
@@ -238,5 +250,10 @@ def _panels(titles: Sequence[str], *, options: Sequence[Sequence[str]] = ()) -> 
     return axes
 
 
-def _digits(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.5g}") for value in values]
+def _all_rounded(values: Sequence[float]) -> list[float]:
+    return [_rounded(value) for value in values]
+
+
+def _rounded(value: float) -> float:
+    """A value with five significant digits, which are enough for a chart."""
+    return float(f"{value:.5g}")

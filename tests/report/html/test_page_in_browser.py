@@ -13,7 +13,7 @@ from browser import chromium, needs_chromium, opened
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
-from mnv2search.report.html.page import Gallery, Lines, Thumbnail
+from mnv2search.report.html.page import Gallery, Lines, Part, Thumbnail
 from mnv2search.report.html.page import page as page_of
 from mnv2search.report.rows import Column, Rows
 from mnv2search.workflows.search.report.write import report as compare
@@ -157,7 +157,11 @@ def test_nothing_is_seriously_inaccessible(browser: Browser, report: Path, schem
 def test_a_page_without_charts_has_no_script_and_is_accessible(browser: Browser, tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "page.html"
     thumbnail = Thumbnail(jpeg=b"", caption="an image")
-    parts = [ROWS, Lines(title="text", lines=("  x < y",)), Gallery(title="images", thumbnails=(thumbnail,))]
+    parts: list[Part] = [
+        ROWS,
+        Lines(title="text", lines=("  x < y",)),
+        Gallery(title="images", thumbnails=(thumbnail,)),
+    ]
     path.write_text(page_of("title", parts))
     with opened(browser, path, width=400, scheme=scheme) as page:
         assert page.locator("script").count() == 0
