@@ -176,9 +176,8 @@ NOTHING_FITS = 3
 @click.option(
     "--confirm/--no-confirm",
     default=None,
-    show_default="on",
     help="At the end, compare each model file of the front with the one that the official converter of the runtime "
-    "writes. This takes time on top of --time; with some converters, minutes.",
+    "writes (default: on). This takes time on top of --time; with some converters, minutes.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
