@@ -44,7 +44,7 @@ COMMANDS = {
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
     "front": ("search.run", "Show the Pareto front of a run from its records."),
     "report": ("search.report", "Write the interactive report of a run, or of several runs side by side."),
-    "dashboard": ("search.dashboard", "Look at the networks of a run in a browser, with optuna-dashboard."),
+    "dashboard": ("search.dashboard", "Serve optuna-dashboard with the networks of a run, on this machine only."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
     "completion": ("installation", "Print or install the script of shell completion."),

@@ -31,6 +31,7 @@ COMMANDS = [
     "device-profile",
     "front",
     "report",
+    "dashboard",
     "catalog",
     "verify",
     "completion",
