@@ -60,6 +60,11 @@ class RunReport:
     importances: tuple[Importance, ...] = ()
 
     @property
+    def shipped(self) -> Evaluation | None:
+        """The network to ship, with the accuracy of its own training if it was fine-tuned."""
+        return self.result.ship if self.finetuned is None else self.finetuned.trained[self.finetuned.best]
+
+    @property
     def measured(self) -> tuple[Evaluation, ...]:
         """All measured networks of the space and of the baseline."""
         result = self.result

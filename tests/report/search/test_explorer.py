@@ -15,8 +15,10 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.html.page import page
 from mnv2search.report.search.explorer import MOST_OTHERS, explorer
+from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.run_report import RunReport
 from mnv2search.study.results import result_of
+from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
 from mnv2search.workflows.search.report.write import run_report_of
 from mnv2search.workflows.search.run import run
@@ -136,3 +138,31 @@ def test_a_run_that_is_read_again_has_the_same_data(report: RunReport) -> None:
     assert result == replace(result_of(report.items, elapsed_s=result.elapsed_s), has_whole_baseline=True)
     assert data_of(run_report_of(report.folder, manifest, result, None)) == data_of(report)
     assert recorded(report.folder, space_of_run(report.folder, manifest)) == report.items
+
+
+def test_a_network_that_was_trained_separately_has_both_accuracies(report: RunReport) -> None:
+    """Before: estimated for all networks. After: trained, on an axis of its own."""
+    trained = Metrics(main=share("top1", 0.8, 100), count=100)
+    networks = report.result.front[:2]
+    finetuned = Finetuned(
+        recipe="modern",
+        networks=networks,
+        held_out=(trained, trained),
+        steps=(9, 9),
+        images=100,
+        best=0,
+        test=trained,
+        weights=Path("ship.pt"),
+    )
+    data = data_of(replace(report, finetuned=finetuned))
+    axis = next(one["key"] for one in data["axes"] if one["key"].startswith("trained top1 after a separate training"))
+    known = [one["name"] for one in data["networks"] if axis in one["at"]]
+    assert known == [e.spec.name for e in networks]
+    assert data["networks"][data["selected"]]["name"] == networks[0].spec.name
+    assert data["y"] == "estimated top1 (imagenet-1k)"
+    first = networks_of(data, "front")[0]
+    assert first["at"][axis][0] == pytest.approx(80.0)
+    assert first["said"][0].startswith("trained top1 80.0")
+    assert first["said"][0].endswith("after a separate training")
+    assert first["said"][1].startswith("estimated top1")
+    assert first["file"].endswith("ship.yaml")
