@@ -175,6 +175,10 @@ class RecordError(Mnv2SearchError, ValueError):
     exit_code = 2
 
 
+class StorageError(Mnv2SearchError, RuntimeError):
+    """The storage that the workers of a run share cannot be used."""
+
+
 class WeightsError(Mnv2SearchError, ValueError):
     """A weights file cannot be read, or does not fit the network."""
 

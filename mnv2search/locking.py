@@ -1,4 +1,4 @@
-"""Folder locks, so that only one process at a time writes to a folder."""
+"""Locks that end with their process: of a folder that one process writes to, and of a file for a short time."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
     finally:
         if created:
             _remove_if_empty(folder, created)
+        os.close(descriptor)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for the lock of a file, which is created if it is missing, and hold it.
+
+    Threads of one process exclude each other, too. A symbolic link instead of the file is not opened.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
         os.close(descriptor)
 
 

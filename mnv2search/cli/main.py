@@ -22,6 +22,7 @@ COMPLETE_VARIABLE = "_MNV2SEARCH_COMPLETE"
 # In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
+    "worker": ("search.worker", "Evaluate networks of a search that runs in another process or on another machine."),
     "compile": ("networks", "Print the layers of a spec, and export the network."),
     "data": ("training.analysis", "Describe a dataset before anything is trained on it."),
     "train": ("training.train", "Train a network on images."),

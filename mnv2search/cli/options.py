@@ -267,6 +267,14 @@ def space(
     )
 
 
+def storage(help: str, *, required: bool = False) -> _Decorator:
+    """`--storage`: the storage of workers, by default that of the environment variable."""
+    kind = NonEmptyText(or_file=True)
+    return click.option(
+        "--storage", envvar="MNV2SEARCH_STORAGE", type=kind, required=required, metavar="FILE|URL", help=help
+    )
+
+
 def weights(help: str, *, spec_help: str = "Network to which the published weights in --from belong.") -> _Decorator:
     """`--from` as `from_`, and `--from-spec`: initial weights, and the network of published weights."""
     weights = click.option("--from", "from_", type=WEIGHTS, metavar="FILE|NAME", help=f"{help} {NAMED_WEIGHTS}")

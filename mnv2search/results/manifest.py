@@ -109,8 +109,13 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `manifest.json` atomically."""
+    write_text(folder / MANIFEST, manifest_json(manifest))
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """The manifest as JSON."""
     data = to_builtins(manifest) | {"space_hash": manifest.space_hash}
-    write_text(folder / MANIFEST, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
 
 def read_manifest(folder: Path | str) -> Manifest:

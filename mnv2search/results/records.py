@@ -25,6 +25,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, resolve
 from mnv2search.spec.yaml.codec import dumps, loads
 from mnv2search.spec.yaml.write import PickWriter
+from mnv2search.study.types import Worker
 from mnv2search.untrusted import UnsafeFileError, json_as, read_lines
 
 Stage = Literal["calibration", "baseline", "search", "final", "final-baseline"]
@@ -39,12 +40,14 @@ class Record:
 
     Attributes:
         pick: option index on each axis of the space; empty for a network from outside the space.
+        worker: the worker that evaluated the network; None if it was the process of the run.
     """
 
     trial: int
     stage: Stage
     evaluation: Evaluation
     pick: tuple[int, ...] = ()
+    worker: Worker | None = None
 
 
 def line_of(record: Record) -> str:
@@ -57,10 +60,12 @@ def line_of(record: Record) -> str:
         name=evaluation.spec.name,
         pick=record.pick,
         spec=dumps(evaluation.spec),
+        worker=record.worker,
         **{name: getattr(evaluation, name) for name in KEPT},
     )
     for_readers = {"hash": content_hash(evaluation.spec), "is_feasible": evaluation.is_feasible}
-    return json.dumps(asdict(line) | for_readers, separators=(",", ":"), allow_nan=False) + "\n"
+    fields = {key: value for key, value in asdict(line).items() if key != "worker" or value is not None}
+    return json.dumps(fields | for_readers, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class _Line:
     spec: str
     curve: tuple[tuple[Count, float], ...] = ()
     expected: float | None = None
+    worker: Worker | None = None
 
 
 class _LineReader:
@@ -97,6 +103,7 @@ class _LineReader:
         self._budgets: dict[Budget, Budget] = {}
         self._devices: dict[tuple[DeviceInfo, float | None], DeviceInfo] = {}
         self._networks: dict[str, ModelSpec | StoredNetwork] = {}
+        self._workers: dict[Worker, Worker] = {}
 
     def record(self, content: bytes, *, place: str) -> Record:
         line = json_as(_Line, content)
@@ -111,7 +118,8 @@ class _LineReader:
             evaluation = Evaluation(spec=network, **values)
         else:
             evaluation = StoredEvaluation(spec=network, **values)  # type: ignore[arg-type]
-        return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick)
+        worker = None if line.worker is None else self._workers.setdefault(line.worker, line.worker)
+        return Record(trial=line.trial, stage=line.stage, evaluation=evaluation, pick=line.pick, worker=worker)
 
     def _shared_values(self, line: _Line) -> dict[str, object]:
         """Values that most lines have in common, as one object for all of them."""

@@ -13,6 +13,7 @@ from mnv2search.study.phases import (
 from mnv2search.study.state import SearchState
 from mnv2search.study.supernet_reliability import order_notes
 from mnv2search.study.types import SearchResult
+from mnv2search.study.workers.search import search_with_workers
 
 
 class Search(SearchState):
@@ -25,6 +26,7 @@ class Search(SearchState):
             DeviceError: the device cannot run a network.
             EvaluatorError: an accuracy cannot be determined.
             OptionError: no training fits into the time.
+            StorageError: the storage that workers share cannot be used.
             WriteError: the study cannot be written.
         """
         self.candidates.check_bounds()
@@ -32,8 +34,11 @@ class Search(SearchState):
         self.limit_time()
         prepare(self, until=self.plan.shares.preparation)
         journal = open_journal(self)
-        evaluate_initial_design(self, journal)
-        search(self, journal)
+        if self.pool is None:
+            evaluate_initial_design(self, journal)
+            search(self, journal)
+        else:
+            search_with_workers(self, journal, self.pool)
         if self.plan.is_prepared:
             self.notes += order_notes(self.networks, self.candidates.describe, cards=self.space.cards)
         if self.is_short and not self.rated:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -185,22 +185,28 @@ def open_journal(state: SearchState) -> Journal:
     return Journal(state.space, sampler=sampler, path=path, known=state.networks, noted=noted)
 
 
+def initial_design(state: SearchState, *, known: Collection[Pick]) -> tuple[Pick, ...]:
+    """Picks of the initial design that are not known yet, spread over predicted latency."""
+    count = len(state.first) or _design_size(state)
+    wanted = min(count, state.settings.trials or count) - len(known)
+    if wanted <= 0:
+        return ()
+    # picks of a preparation are already measured
+    picks = evenly([pick for pick in state.first if pick not in known], wanted)
+    if picks:
+        return by_halves(picks)
+    similar = tuple(pick for pick in _similar(state) if pick not in known)
+    picks = evenly(similar, min(SIMILAR_TRAINED, wanted)) if similar else ()
+    drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - {*known, *picks})
+    others = state.candidates.spread(drawn, count=wanted - len(picks), top=state.plan.design_reach)
+    return (*picks, *by_halves(others))
+
+
 def evaluate_initial_design(state: SearchState, journal: Journal) -> None:
     """Evaluate networks spread over predicted latency, except those known from an earlier part of the run."""
-    count = len(state.first) or _design_size(state)
-    wanted = min(count, state.settings.trials or count) - len(state.networks)
-    if wanted <= 0:
-        return
-    # picks of a preparation are already measured
-    picks = evenly([pick for pick in state.first if pick not in state.networks], wanted)
+    picks = initial_design(state, known=state.networks)
     if not picks:
-        similar = tuple(pick for pick in _similar(state) if pick not in state.networks)
-        picks = evenly(similar, min(SIMILAR_TRAINED, wanted)) if similar else ()
-        drawn = sorted(state.draw(Random(state.settings.seed), FIRST_DRAWS) - {*state.networks, *picks})
-        others = state.candidates.spread(drawn, count=wanted - len(picks), top=state.plan.design_reach)
-        picks = (*picks, *by_halves(others))
-    else:
-        picks = by_halves(picks)
+        return
     for group in [(pick,) for pick in picks] if state.plan.takes_time else [picks]:
         if state.is_over and any(map(state.plan.is_answered_by, state.networks.values())):
             return  # only now: at least one network must be measured for a front or a refusal
@@ -220,7 +226,7 @@ def _design_size(state: SearchState) -> int:
 def search(state: SearchState, journal: Journal) -> None:
     """Evaluate picks of the sampler, in batches measured side by side, until trials or time are used up."""
     while not state.is_over:
-        asked = _ask(state, journal)
+        asked = ask(state, journal, room=_batch_size(state))
         if not state.has_time_for([question.pick for question in asked]):
             state.is_short = state.is_out_of_time = True
             return
@@ -231,15 +237,19 @@ def search(state: SearchState, journal: Journal) -> None:
             journal.tell(question, evaluation)
 
 
-def _ask(state: SearchState, journal: Journal) -> list[Asked]:
-    """Ask for new picks to measure side by side; known results of repeated picks are reported at once."""
+def _batch_size(state: SearchState) -> int:
+    """Number of picks to measure side by side."""
     settings = state.settings
     room = 1 if settings.sampler != "hybrid" or state.plan.takes_time else settings.batch
     if settings.trials is not None:
         room = min(room, settings.trials - len(state.networks))
-    room = max(1, state.room(room))
+    return max(1, state.room(room))
+
+
+def ask(state: SearchState, journal: Journal, *, room: int, pending: Collection[Pick] = ()) -> list[Asked]:
+    """Ask for at most `room` new picks; known results of repeated picks are reported at once."""
     start = time.process_time()
-    new, is_exhausted = journal.ask_new(state.networks, room=room)
+    new, is_exhausted = journal.ask_new(state.networks, room=room, pending=pending)
     state.is_exhausted = state.is_exhausted or is_exhausted
     state.sampler_cpu_s += time.process_time() - start
     return new

@@ -23,6 +23,7 @@ from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.results import REGION_BEGINS, finalists_of, front_of, median_ms_of, rank_of, result_of
 from mnv2search.study.successive_halving import Rungs
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
+from mnv2search.study.workers.pool import WorkerPool
 
 
 class SearchState:
@@ -32,6 +33,7 @@ class SearchState:
         spent_s: time that was already used, for instance to read images.
         limit: function that returns a shorter time limit for the search, or None. It is called after the baseline
             is measured, with the slowest network of the grid within the budget or, if none is, with the fastest.
+        pool: workers that evaluate the networks of the space; None if this process does.
 
     Attributes:
         next_trial: number of the next network of the space, above all known numbers even if records were lost.
@@ -64,6 +66,7 @@ class SearchState:
         clock: Callable[[], float] = time.monotonic,
         spent_s: float = 0.0,
         limit: Callable[[ModelSpec], float | None] | None = None,
+        pool: WorkerPool | None = None,
     ) -> None:
         if not space.axes:
             raise OptionError(
@@ -71,7 +74,7 @@ class SearchState:
                 hint="measure it with mnv2search latency, or give a search space, such as mnv2",
             )
         self.space, self.budget, self.settings = space, budget, settings
-        self.listener, self.storage = listener or Listener(), storage or Storage()
+        self.listener, self.storage, self.pool = listener or Listener(), storage or Storage(), pool
         self.evaluator = as_evaluator(evaluator)
         self.given_network = self.evaluator.given(space)
         self.given = () if self.given_network is None else given_shapes(space, self.given_network)

@@ -67,13 +67,26 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """The process that evaluated a network: its name, which is unique in its run, and its machine."""
+
+    name: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One finished evaluation; for a network outside the space, `trial` is -1 and `pick` is empty."""
+    """One finished evaluation; for a network outside the space, `trial` is -1 and `pick` is empty.
+
+    Attributes:
+        worker: the worker that evaluated the network; None if it was the process of the run.
+    """
 
     trial: int
     stage: Stage
     pick: tuple[int, ...]
     evaluation: Evaluation
+    worker: Worker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

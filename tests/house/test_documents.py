@@ -26,7 +26,12 @@ Run = Callable[..., Any]
 DOCS = ROOT / "docs"
 SPACES = DOCS / "how-to" / "write-a-search-space.md"
 # Pages whose commands are run in order, from the first to the last.
-WALKED = [README, DOCS / "tutorials" / "first-search.md", DOCS / "tutorials" / "photographs.md"]
+WALKED = [
+    README,
+    DOCS / "tutorials" / "first-search.md",
+    DOCS / "tutorials" / "photographs.md",
+    DOCS / "how-to" / "search-on-many-machines.md",
+]
 NOT_ALONE = {"write-a-device.md", "use-the-exported-file.md"}  # run by tests of their own
 PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python") if page.name not in NOT_ALONE]
 YAML = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
@@ -75,9 +80,9 @@ def quick(words: list[str]) -> list[str]:
     if words[0] != "run":
         return [*words, *own]
     if "--resume" in words:
-        return words
+        return [*without(words, "--trials"), "--trials", "16"] if "--trials" in words else words
     data = ["--accuracy", "supernet:epochs=1,fidelity=0.35x0.5"] if "--data" in words else []
-    return [*without(words, "--time"), "--trials", "14", *own, *data]
+    return [*without(without(words, "--time"), "--trials"), "--trials", "14", *own, *data]
 
 
 @pytest.mark.parametrize(("page", "text"), SPECS, ids=ids(SPECS))

@@ -12,6 +12,7 @@ IMPORT_LOADS = {"mnv2search.latency.runner"}
 HELP_LOADS = {*IMPORT_LOADS, "click", "mnv2search.cli", "mnv2search.errors", "mnv2search.untrusted"}
 COMMANDS = [
     "run",
+    "worker",
     "compile",
     "data",
     "train",

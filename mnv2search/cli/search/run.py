@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -179,6 +180,16 @@ NOTHING_FITS = 3
     help="At the end, compare each model file of the front with the one that the official converter of the runtime "
     "writes (default: on). This takes time on top of --time; with some converters, minutes.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Evaluate the networks in N processes of this machine (default: in this process; with --storage, 1).",
+)
+@options.storage(
+    "Let workers of other machines join the run (`mnv2search worker`): a file for SQLite, "
+    "postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT."
+)
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
@@ -209,7 +220,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
     try:
         # output of a user's function goes to stderr, since stdout is for results
         with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
-            request = request_of(given, command=("mnv2search", *sys.argv[1:]))
+            request = request_of(given, command=("mnv2search", *without_passwords(sys.argv[1:])))
             from mnv2search.workflows.search.run import run  # later: it takes seconds to load
 
             outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
@@ -230,10 +241,20 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         sys.exit(NOTHING_FITS)
 
 
+def without_passwords(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line, with the passwords of URLs masked.
+
+    >>> without_passwords(["run", "--storage=postgresql://me:secret@host/runs"])
+    ('run', '--storage=postgresql://me:***@host/runs')
+    """
+    return tuple(re.sub(r"(?<=://)([^/@:]*):[^@]*@", r"\1:***@", word) for word in words)
+
+
 def _is_given(context: click.Context, name: str) -> bool:
-    """Whether an option is on the command line; --precision counts as part of --device."""
+    """Whether an option is given, also by the environment; --precision counts as part of --device."""
     names = (name, "precision") if name == "device" else (name,)
-    return any(context.get_parameter_source(one) is ParameterSource.COMMANDLINE for one in names)
+    given = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return any(context.get_parameter_source(one) in given for one in names)
 
 
 def resume_command(folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from mnv2search.errors import DeviceError, LatencyError, OptionError
 from mnv2search.latency.measuring.estimate import Estimate, Visit, estimate, level_ms, reference_level_ms, visit_of
+from mnv2search.latency.measuring.exclusive import exclusive
 from mnv2search.latency.measuring.throttling import Cooler
 from mnv2search.latency.types import BurstDevice, BurstRequest, Latency, LatencyDevice, RunnerDevice, Runs
 from mnv2search.spec.model_spec import ModelSpec
@@ -82,6 +84,8 @@ class Measurer:
             self._wall_ns = device.clock.wall_ns
         else:
             self._device, self._wall_ns = device, time.perf_counter_ns
+        # other processes cannot disturb a device with a simulated clock
+        self._is_real = self._wall_ns is time.perf_counter_ns
         self._earlier = tuple(earlier_reference_ms)
         self._cooler = cooler
         self._now = now
@@ -178,6 +182,8 @@ class Measurer:
     def _visit(self, specs: Sequence[ModelSpec]) -> None:
         """Visit each network once, with a burst of the reference between any two visits and at both ends.
 
+        No other process of this machine measures on the device in the meantime.
+
         The last burst of one call is also the first burst of the next call if that follows immediately.
         """
         if self._stops:
@@ -188,7 +194,8 @@ class Measurer:
         for spec in specs:
             requests += [BurstRequest(spec, settings.burst_ms, settings.warm_ms, settings.min_runs), reference]
         opens = self._before_ms is None
-        bursts = [*self._device.bursts([reference, *requests] if opens else requests)]
+        with exclusive(self._device.info) if self._is_real else nullcontext():
+            bursts = [*self._device.bursts([reference, *requests] if opens else requests)]
         before_ms = self._reference_level(bursts.pop(0)) if opens else self._before_ms
         for spec, runs, after in zip(specs, bursts[::2], bursts[1::2], strict=True):
             after_ms = self._reference_level(after)

@@ -150,12 +150,14 @@ class HybridStrategy:
         self._identify()
         self._feasibility.learn(self._history, self._describe)
         rated, asked = len(self._history.rated), len(self._history) + len(self._pending)
-        if asked < self._first or rated < _FEWEST_RATED:
+        fewest = max(_FEWEST_RATED, self._first // 2) if self._pending else _FEWEST_RATED
+        if asked < self._first or rated < fewest:
             return self._initial_design(max(self._first - asked, _EARLY_BATCH))
-        if self._reference is None:
-            self._reference = self._history.reference(first=self._first, ceiling=self._ceiling)
+        reference = self._reference or self._history.reference(first=self._first, ceiling=self._ceiling)
+        if not self._pending or rated >= self._first:  # while most of the design is pending, it is only a guess
+            self._reference = reference
         batch = min(_EARLY_BATCH, self._batch) if rated < _EARLY else self._batch
-        return self._acquisition_batch(self._reference, batch)
+        return self._acquisition_batch(reference, batch)
 
     def _identify(self) -> None:
         for begin in range(0, len(self._unidentified), _DESCRIBED):

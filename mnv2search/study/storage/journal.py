@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -101,10 +101,12 @@ class Journal:
         trial = self._study.ask(self._distributions)
         return Asked(self._pick(trial.params), trial)
 
-    def ask_new(self, known: Mapping[Pick, Evaluation], *, room: int) -> tuple[list[Asked], bool]:
+    def ask_new(
+        self, known: Mapping[Pick, Evaluation], *, room: int, pending: Collection[Pick] = ()
+    ) -> tuple[list[Asked], bool]:
         """Ask for at most `room` unknown picks; returns them, and whether the sampler is exhausted.
 
-        Results of known picks are reported at once.
+        Results of known picks are reported at once; `pending` picks are being evaluated and not returned again.
         """
         new: dict[Pick, Asked] = {}
         repeats = 0
@@ -112,10 +114,12 @@ class Journal:
             while len(new) < room and repeats < MAX_REPEATS:
                 asked = self.ask()
                 pick = canonical(self._space, asked.pick)
-                if pick in known or pick in new:
+                if pick in known or pick in new or pick in pending:
                     repeats += 1
                     if pick in known:
                         self.tell(asked, known[pick], is_repeat=True)
+                    elif pick in pending:
+                        self._study.tell(asked.trial, state=TrialState.FAIL)
                 else:
                     new[pick] = asked
         except SpaceExhausted:

@@ -22,6 +22,9 @@ from mnv2search.workflows.search.outputs import PAGE, TRAINED
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"
+# Storage of a run whose workers are all on its own machine, and files beside it.
+OWN_STORAGE = "workers.sqlite3"
+STORAGE_FILES = tuple(f"{OWN_STORAGE}{suffix}" for suffix in ("", "-wal", "-shm", ".lock"))
 # Folder of an evaluator's own files, such as the weights of a supernet.
 WORK = "work"
 
@@ -74,7 +77,17 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
 def _clear(folder: Path) -> None:
     """Remove everything that a run writes except its manifest and its space."""
     plots = ("front.png", TRAINED)
-    for name in (EVALUATIONS, STUDY_FILE, STUDY_JOURNAL, "front.csv", *plots, "ship.yaml", "ship.pt", PAGE):
+    for name in (
+        EVALUATIONS,
+        STUDY_FILE,
+        STUDY_JOURNAL,
+        "front.csv",
+        *plots,
+        "ship.yaml",
+        "ship.pt",
+        PAGE,
+        *STORAGE_FILES,
+    ):
         (folder / name).unlink(missing_ok=True)
     (folder / CONFIRMATION).unlink(missing_ok=True)
     for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):

@@ -82,7 +82,13 @@ def is_running(folder: Path) -> bool:
 
 def evaluated_of(record: Record) -> Evaluated:
     """A record, converted for the search."""
-    return Evaluated(trial=record.trial, stage=record.stage, pick=record.pick, evaluation=record.evaluation)
+    return Evaluated(
+        trial=record.trial,
+        stage=record.stage,
+        pick=record.pick,
+        evaluation=record.evaluation,
+        worker=record.worker,
+    )
 
 
 ENDED = ("finished", "nothing fits")
@@ -120,7 +126,15 @@ class RunLog:
 
     def evaluated(self, item: Evaluated, *, elapsed_s: float) -> None:
         """Append an evaluation, with the time since this part of the run began."""
-        self._records.write(Record(trial=item.trial, stage=item.stage, evaluation=item.evaluation, pick=item.pick))
+        self._records.write(
+            Record(
+                trial=item.trial,
+                stage=item.stage,
+                evaluation=item.evaluation,
+                pick=item.pick,
+                worker=item.worker,
+            )
+        )
         self.charge(elapsed_s)
 
     def charge(self, elapsed_s: float) -> None:

@@ -30,7 +30,7 @@ LEAST_S_TO_SHARE = 30.0
 # Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
 LEAST_S_TO_FINETUNE = 900.0
 # Options allowed with `resume`; all others are in the folder's manifest.
-WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm"}
+WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm", "storage", "workers"}
 
 
 class RunOptions(TypedDict, total=False):
@@ -65,6 +65,10 @@ class RunOptions(TypedDict, total=False):
         confirm: compare the front with the official converter of the runtime at the end; None does so unless a
             resumed run was started without it.
         force: start over if the folder holds another run.
+        workers: processes of this machine that evaluate the networks; None evaluates them in this process or, with
+            `storage`, in one other.
+        storage: storage that workers of other machines join (`mnv2search worker`): a file for SQLite, or a URL such
+            as ``postgresql://USER:PASSWORD@HOST/DATABASE`` or ``grpc://HOST:PORT``.
     """
 
     latency_ms: float | None
@@ -92,6 +96,8 @@ class RunOptions(TypedDict, total=False):
     output_dir: str | Path
     confirm: bool | None
     force: bool
+    workers: int | None
+    storage: str | None
 
 
 DEFAULTS: RunOptions = {
@@ -116,6 +122,8 @@ class Request:
         confirms: at the end, compare the front with the runtime's own converter.
         round_to: multiple of channels; `AUTO` probes the device, None keeps that of the space.
         notes: lines about the initial weights, for a new run.
+        workers: worker processes of this machine; None for none without a `storage`, and for one with it.
+        storage: storage of the workers; empty for a file in the folder of the run.
     """
 
     space: str | SearchSpace
@@ -131,6 +139,8 @@ class Request:
     confirms: bool = True
     round_to: int | None = None
     notes: tuple[str, ...] = ()
+    workers: int | None = None
+    storage: str = ""
 
 
 def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
@@ -173,6 +183,8 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         confirms=options.get("confirm") is not False,
         round_to=_round_to(options.get("round_to")),
         notes=notes,
+        workers=options.get("workers"),
+        storage=options.get("storage") or "",
     )
 
 
@@ -296,6 +308,7 @@ def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) ->
     if trials is not None or time_s is not None:
         request = replace(request, settings=replace(request.settings, trials=trials, time_s=time_s))
     confirm = options.get("confirm")
+    request = replace(request, workers=options.get("workers"), storage=options.get("storage") or "")
     return request if confirm is None else replace(request, confirms=confirm)
 
 

@@ -170,6 +170,7 @@ def _searched(
             folder, manifest, result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
         )
     from mnv2search.study.engine import Search  # late: a finished run does not pay for Optuna
+    from mnv2search.workflows.search.workers import worker_pool
 
     charged: set[Phase] = {"finetune", "preparation"} if evaluator.method == "shared weights" else {"finetune"}
 
@@ -186,21 +187,34 @@ def _searched(
         fitted = remaining()
         return None if fitted is None else fitted.time_s
 
-    search = Search(
-        space,
-        device=device,
-        evaluator=evaluator,
-        budget=request.budget,
-        settings=left,
-        listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
-        storage=Storage(previous=previous, study_path=folder / STUDY_FILE, work=folder / WORK, cache=LatencyCache()),
-        clock=clock,
-        spent_s=clock() - began_s,
-        limit=limit if request.finetunes else None,
-    )
-    if request.finetunes and goes_beyond:
-        set_aside(folder)
-    result, notes = _result(search, log)
+    with worker_pool(
+        folder,
+        manifest,
+        evaluator,
+        left,
+        workers=request.workers,
+        storage=request.storage,
+        replaces=request.force,
+        noted=told.noted,
+    ) as pool:
+        search = Search(
+            space,
+            device=device,
+            evaluator=evaluator,
+            budget=request.budget,
+            settings=left,
+            listener=Listener(evaluated=evaluated, progress=progressed, noted=told.noted),
+            storage=Storage(
+                previous=previous, study_path=folder / STUDY_FILE, work=folder / WORK, cache=LatencyCache()
+            ),
+            clock=clock,
+            spent_s=clock() - began_s,
+            limit=limit if request.finetunes else None,
+            pool=pool,
+        )
+        if request.finetunes and goes_beyond:
+            set_aside(folder)
+        result, notes = _result(search, log)
     outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
 

@@ -35,7 +35,7 @@ def remember(manifest: Manifest) -> tuple[str, ...]:
     return ()
 
 
-def check_trust(folder: Path, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
+def check_trust(folder: Path | str, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
     """Refuse a folder that does more than measure locally, unless this user started its run on this machine.
 
     `evaluates` is True if its evaluator is opened too.

@@ -1,0 +1,70 @@
+"""The command `worker`: evaluate networks of a search that another process runs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mnv2search.cli import options
+from mnv2search.cli.output import emit, note
+
+if TYPE_CHECKING:
+    from mnv2search.study.workers.jobs import Role
+
+ROLES = ("accuracy", "latency")
+
+
+@click.command("worker")
+@click.argument("name", type=options.RUN, metavar="NAME")
+@options.storage(
+    "Storage of the run, as given to `mnv2search run`: a file, postgresql://USER:PASSWORD@HOST/DATABASE, or "
+    "grpc://HOST:PORT.",
+    required=True,
+)
+@options.text(
+    "--device",
+    kind=options.DEVICE,
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="Device to measure on, of the same kind as that of the run (default: the device of the run).",
+)
+@options.choice(
+    "--only", ROLES, help="Determine only accuracies or only latencies; other workers determine the rest."
+)
+@click.option(
+    "--trust",
+    "trusts",
+    is_flag=True,
+    help="Run the programs, connect to the machines and read the data that the run names, even if you did not start "
+    "it on this machine.",
+)
+@options.output
+def worker_command(
+    name: str, storage: str, device: str | None, only: Role | None, trusts: bool, as_json: bool, quiet: bool
+) -> None:
+    """Evaluate networks of the run NAME until it ends.
+
+    The run must have been started with the same --storage. Any number of workers may join or leave at any time: the
+    network of a worker that is interrupted or killed is given to another one.
+
+    \b
+    Example:
+      mnv2search run --latency-ms 15 --trials 200 --name team --storage shared.sqlite3
+      mnv2search worker team --storage shared.sqlite3
+    """
+    from dataclasses import asdict
+
+    from mnv2search.report.rows import counted  # late: --help must not pay for it
+    from mnv2search.workflows.search.workers import join
+
+    def told(network: str, count: int) -> None:
+        note(f"{network} is evaluated; {counted(count, 'network')} done", quiet=quiet or as_json)
+
+    # output of a user's function goes to stderr, since stdout is for results
+    with contextlib.redirect_stdout(sys.stderr):
+        done = join(name, storage, device=device, only=only, trusts=trusts, told=told)
+    ended = done.status if done.status != "running" else "no longer alive: its process was killed"
+    lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
+    emit(asdict(done), lines, as_json=as_json)

@@ -1,0 +1,167 @@
+"""The workers of a run, as the run sees them: networks go out, answers come back in any order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from mnv2search.errors import EvaluatorError
+from mnv2search.study.storage.journal import Asked
+from mnv2search.study.workers.heartbeat import BEAT_S, Pulse
+from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence
+from mnv2search.study.workers.shared_study import SharedStudy, Unfinished
+
+# Shortest and longest interval between two looks at the storage; it doubles while nothing happens.
+LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.25
+# Workers that may fail at one network before the run ends.
+MOST_FAILURES = 3
+# Networks that wait for the next free worker, as a share of the workers; at least one.
+WAITING_SHARE = 0.25
+
+
+def wanted_by(workers: int) -> int:
+    """Number of networks that should be pending: one for each worker, and some that wait.
+
+    >>> wanted_by(1), wanted_by(8)
+    (2, 10)
+    """
+    return workers + max(1, round(WAITING_SHARE * workers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A network that is being evaluated; `asked` is None if the sampler did not ask for it in this process.
+
+    `failures` counts the workers that failed or died at it.
+    """
+
+    job: Job
+    asked: Asked | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class WorkerPool:
+    """Sends networks to workers and collects their answers, each exactly once.
+
+    A network of a worker that leaves, fails or dies is given to another one.
+
+    Args:
+        count: workers that are expected; more may join.
+        noted: called with messages about workers.
+        start: starts the workers of this machine; called when the first networks are sent out.
+        ended: names of the workers that are known to have ended because their processes are children of this one.
+
+    Attributes:
+        pending: networks that are being evaluated, by trial id.
+
+    Raises:
+        StorageError: the storage cannot be used (raised by any method).
+    """
+
+    study: SharedStudy
+    count: int
+    noted: Callable[[str], None]
+    start: Callable[[], None] = lambda: None
+    ended: Callable[[], Collection[str]] = tuple
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    pending: dict[int, Pending] = field(default_factory=dict)
+    _present: dict[str, Presence] = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
+    _pulse: Pulse = field(init=False)
+    _looked_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._pulse = Pulse(clock=self.clock)
+
+    @property
+    def wanted(self) -> int:
+        """Number of networks that should be pending."""
+        return wanted_by(max(self.count, len(self._present), 1))
+
+    def submit(self, pending: Pending) -> None:
+        """Give a network to the next free worker."""
+        self.pending[self.study.put(pending.job)] = pending
+
+    def resume(self, is_new: Callable[[Job], bool]) -> Iterator[tuple[Job, Answer]]:
+        """Yield new networks that an earlier part of the run had evaluated, and take over its unfinished ones."""
+        latest = {job.number: (trial_id, job, outcome) for trial_id, job, outcome in self.study.outcomes()}
+        for trial_id, job, outcome in latest.values():
+            if outcome is None and not is_new(job):
+                self.study.fail(trial_id, Failure(reason="withdrawn"))
+            elif outcome is None:
+                self.pending[trial_id] = Pending(job=job)
+            elif isinstance(outcome, Answer) and is_new(job):
+                yield job, outcome
+
+    def collect(self, *, most_s: float = 1.0) -> Iterator[tuple[Pending, Answer]]:
+        """Wait until networks are evaluated, or for a time; yields those that are no longer pending, in order.
+
+        Raises:
+            EvaluatorError: several workers failed at the same network, or the last worker ended.
+        """
+        wait_s, ends, is_answered = LEAST_WAIT_S, self.clock() + most_s, False
+        while True:
+            unfinished = self.study.unfinished()
+            for trial_id in sorted(self.pending.keys() - unfinished.keys()):
+                outcome = self.study.outcome(trial_id)
+                pending = self.pending.pop(trial_id)
+                if isinstance(outcome, Answer):
+                    is_answered = True
+                    yield pending, outcome
+                else:
+                    self._try_again(pending, outcome)
+            self._look_at_workers(unfinished)
+            if is_answered or not self.pending or self.clock() >= ends:
+                return
+            self.sleep(wait_s)
+            wait_s = min(2 * wait_s, MOST_WAIT_S)
+
+    def withdraw(self, *, running: bool) -> None:
+        """Take back the waiting networks and, if asked for, those that workers still evaluate."""
+        for trial_id, one in self.study.unfinished().items():
+            is_meant = trial_id in self.pending and (running or one.worker is None)
+            if is_meant and self.study.fail(trial_id, Failure(reason="withdrawn")):
+                del self.pending[trial_id]
+
+    def _try_again(self, pending: Pending, failure: Failure) -> None:
+        """Give a network without an answer to another worker."""
+        failures = pending.failures + (failure.reason != "returned")
+        if failure.reason == "error":
+            self.noted(f"worker {failure.worker} failed at {pending.job.name} and left: {failure.message}")
+        if failures >= MOST_FAILURES:
+            raise EvaluatorError(
+                f"{pending.job.name} was given up after {failures} workers failed: {failure.message or 'they ended'}",
+                hint=failure.hint or "check what the workers wrote to their terminals",
+            )
+        self.submit(replace(pending, failures=failures))
+
+    def _look_at_workers(self, unfinished: Mapping[int, Unfinished]) -> None:
+        """Notice workers that came or went, and give the networks of those that died to others."""
+        ended = set(self.ended())
+        if self.clock() - self._looked_at < BEAT_S and ended == self._ended:
+            return
+        self._looked_at, self._ended = self.clock(), ended
+        present = {}
+        for one in self.study.presences():
+            name = one.worker.name
+            is_dead = name in ended or self._pulse.is_silent(name, one.beat)
+            if one.left is None and not is_dead:
+                present[name] = one
+        self._present = present
+        self._put_back(unfinished)
+        if self.count and len(ended) >= self.count and not present:
+            raise EvaluatorError(
+                "all workers have ended", hint="see their messages above, then resume the run with the same command"
+            )
+
+    def _put_back(self, unfinished: Mapping[int, Unfinished]) -> None:
+        for trial_id, one in unfinished.items():
+            if trial_id not in self.pending or one.worker is None or one.worker in self._present:
+                continue
+            # a worker that has not written its name yet is given the grace period
+            if one.worker in self._ended or self._pulse.is_silent((trial_id, one.worker), None):
+                self.study.fail(trial_id, Failure(reason="lost", worker=one.worker))
+                self.noted(f"worker {one.worker or 'without a name'} has died: {one.job.name} is given to another")

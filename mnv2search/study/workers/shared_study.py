@@ -1,0 +1,296 @@
+"""The Optuna study that a run and its workers share: networks to evaluate, answers, and who is there.
+
+The run adds a waiting trial for each network. A worker starts a waiting trial, which only one can do, and finishes it
+with an answer in its attributes. These trials have no parameters, because Optuna takes several statements for each;
+the study file in the folder of the run has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+import msgspec
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from mnv2search.errors import RecordError, StorageError
+from mnv2search.locking import file_lock
+from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
+from mnv2search.study.workers.storage_url import (
+    add_state_index,
+    close_storage,
+    masked,
+    open_storage,
+    sqlite_file,
+    storage_errors,
+)
+
+T = TypeVar("T")
+Status = Literal["running", "finished", "interrupted"]
+# Attributes of the study.
+RUN, STATUS, OWNER, WORKER = "mnv2search", "status", "owner", "worker:"
+# Attributes of a trial.
+JOB, TAKEN_BY, ANSWER, FAILURE = "job", "worker", "answer", "failure"
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A trial that waits (`worker` is None) or runs; the name is empty until the worker has written it."""
+
+    job: Job
+    worker: str | None
+
+
+class SharedStudy:
+    """A study in a storage, opened by `create` or `join`; a context manager that closes its connections.
+
+    Raises:
+        StorageError: the storage cannot be used (raised by any method).
+    """
+
+    def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
+        self._url, self._storage, self._id = url, storage, study_id
+        self._has_rivals = False
+        file = sqlite_file(url)
+        self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
+
+    @classmethod
+    def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
+        """Create the study of a run, or open it again; with `replaces`, another run of this name ends.
+
+        Raises:
+            RecordError: the storage holds another run of this name that has not ended.
+        """
+        with _opened(url) as storage, storage_errors(url):
+            for other in _runs(storage, run.name):
+                if other.created_at == run.created_at or other.status != "running":
+                    continue
+                if not replaces:
+                    raise RecordError(
+                        f"the storage {masked(url)} holds another run named {run.name!r} that has not ended",
+                        hint="give this run another --name, or --force to end the other one",
+                    )
+                storage.set_study_user_attr(other.study_id, STATUS, "interrupted")
+            add_state_index(storage)
+            name = f"{run.name} {run.created_at}"
+            with contextlib.suppress(DuplicatedStudyError):
+                storage.create_new_study(DIRECTIONS, name)
+            study_id = storage.get_study_id_from_name(name)
+            storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
+            storage.set_study_user_attr(study_id, STATUS, "running")
+            return cls(url, storage, study_id)
+
+    @classmethod
+    def join(cls, url: str, name: str) -> SharedStudy:
+        """Open the study of the run with a name: if there are several, one that has not ended, or the latest.
+
+        Raises:
+            RecordError: the storage has no such run.
+        """
+        file = sqlite_file(url)
+        missing = RecordError(
+            f"the storage {masked(url)} has no run named {name!r}",
+            hint="start it with `mnv2search run --storage`, with this --name and this storage",
+        )
+        if file is not None and not file.is_file():  # it would be created
+            raise missing
+        with _opened(url) as storage, storage_errors(url):
+            runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
+            if not runs:
+                raise missing
+            return cls(url, storage, runs[-1].study_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections to the storage."""
+        close_storage(self._storage)
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def put(self, job: Job) -> int:
+        """Add a network to evaluate; returns the id of its trial."""
+        waiting = FrozenTrial(
+            number=-1,
+            trial_id=-1,
+            state=TrialState.WAITING,
+            value=None,
+            values=None,
+            datetime_start=None,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={JOB: msgspec.to_builtins(job)},
+            system_attrs={},
+            intermediate_values={},
+        )
+        with storage_errors(self._url):
+            return self._storage.create_new_trial(self._id, waiting)
+
+    def unfinished(self) -> dict[int, Unfinished]:
+        """The waiting and running trials by id, in order."""
+        found = self._trials(TrialState.WAITING, TrialState.RUNNING)
+        return {trial._trial_id: _unfinished(trial) for trial in found}
+
+    def outcome(self, trial_id: int) -> Answer | Failure:
+        """What a finished trial ended with."""
+        with storage_errors(self._url):
+            return _outcome(self._storage.get_trial(trial_id))
+
+    def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
+        """Yield id, network and outcome (None if unfinished) of every trial, in order."""
+        for trial in self._trials(*TrialState):
+            yield trial._trial_id, _job(trial), _outcome(trial) if trial.state.is_finished() else None
+
+    def presences(self) -> tuple[Presence, ...]:
+        """All workers that ever joined, as they last reported themselves."""
+        found = self.attributes()
+        return tuple(_as(Presence, value) for key, value in found.items() if key.startswith(WORKER))
+
+    def write_status(self, status: Status) -> None:
+        """Tell the workers whether the run still needs them."""
+        self._write(STATUS, status)
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
+        """Start a waiting trial that suits a role; returns its id and network, or None if there is none.
+
+        It is the first one unless other workers have been quicker before; then it is a random one, since all of them
+        would try to start the first.
+        """
+        found = [(trial._trial_id, _job(trial)) for trial in self._trials(TrialState.WAITING)]
+        waiting = [(trial_id, job) for trial_id, job in found if job.suits(only)]
+        if self._has_rivals:
+            random.shuffle(waiting)
+        for trial_id, job in waiting:
+            if self._change(trial_id, TrialState.RUNNING):
+                with storage_errors(self._url):
+                    self._storage.set_trial_user_attr(trial_id, TAKEN_BY, worker)
+                return trial_id, job
+            self._has_rivals = True
+        return None
+
+    def finish(self, trial_id: int, answer: Answer) -> bool:
+        """Finish a trial with an answer; returns False if the run has given the network to another worker."""
+        accuracy = 0.0 if answer.accuracy is None else answer.accuracy.rank
+        return self._end(trial_id, TrialState.COMPLETE, ANSWER, answer, [accuracy, answer.latency.median_ms])
+
+    def fail(self, trial_id: int, failure: Failure) -> bool:
+        """End a trial without an answer; returns False if it is already finished."""
+        return self._end(trial_id, TrialState.FAIL, FAILURE, failure, None)
+
+    def report(self, presence: Presence) -> None:
+        """Write the presence of a worker, or that it has left."""
+        self._write(f"{WORKER}{presence.worker.name}", msgspec.to_builtins(presence))
+
+    def beat(self, count: int) -> None:
+        """Write a count that shows that the run is alive."""
+        self._write(OWNER, count)
+
+    @property
+    def status(self) -> str:
+        """The status of the run, see `Status`."""
+        return str(self.attributes().get(STATUS))
+
+    @property
+    def run(self) -> RunDescription:
+        """The description of the run."""
+        return _as(RunDescription, self.attributes().get(RUN))
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of the study: `RUN`, `STATUS`, `OWNER`, and one for each worker."""
+        with storage_errors(self._url):
+            return self._storage.get_study_user_attrs(self._id)
+
+    # -- storage ---------------------------------------------------------------------------------------------------
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        with storage_errors(self._url):
+            found = self._storage.get_all_trials(self._id, deepcopy=False, states=states)
+        return sorted(found, key=lambda trial: trial._trial_id)
+
+    def _write(self, key: str, value: object) -> None:
+        with storage_errors(self._url):
+            self._storage.set_study_user_attr(self._id, key, value)
+
+    def _end(
+        self, trial_id: int, state: TrialState, key: str, value: Answer | Failure, values: list[float] | None
+    ) -> bool:
+        try:
+            with storage_errors(self._url):
+                self._storage.set_trial_user_attr(trial_id, key, msgspec.to_builtins(value))
+        except UpdateFinishedTrialError:
+            return False
+        return self._change(trial_id, state, values)
+
+    def _change(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
+        """Change the state of a trial; returns whether this process was the one to do it."""
+        # SQLite has no row locks, so that two processes could start the same trial
+        lock = contextlib.nullcontext() if self._lock_path is None else file_lock(self._lock_path)
+        try:
+            with lock, storage_errors(self._url):
+                return self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[BaseStorage]:
+    """A storage, which is closed again after an error."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    except BaseException:
+        close_storage(storage)
+        raise
+
+
+class _Found(NamedTuple):
+    study_id: int
+    created_at: str
+    status: str
+
+
+def _runs(storage: BaseStorage, name: str) -> list[_Found]:
+    """The studies of all runs with a name."""
+    runs = [
+        (one._study_id, _as(RunDescription, one.user_attrs[RUN]), one.user_attrs.get(STATUS, "running"))
+        for one in storage.get_all_studies()
+        if RUN in one.user_attrs
+    ]
+    return [_Found(study_id, run.created_at, status) for study_id, run, status in runs if run.name == name]
+
+
+def _unfinished(trial: FrozenTrial) -> Unfinished:
+    is_running = trial.state == TrialState.RUNNING
+    return Unfinished(job=_job(trial), worker=str(trial.user_attrs.get(TAKEN_BY, "")) if is_running else None)
+
+
+def _job(trial: FrozenTrial) -> Job:
+    return _as(Job, trial.user_attrs.get(JOB))
+
+
+def _outcome(trial: FrozenTrial) -> Answer | Failure:
+    if trial.state == TrialState.COMPLETE:
+        return _as(Answer, trial.user_attrs.get(ANSWER))
+    return _as(Failure, trial.user_attrs.get(FAILURE, {"reason": "lost"}))
+
+
+def _as(kind: type[T], value: object) -> T:
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise StorageError(
+            f"a trial in the storage was not written by this version of mnv2search: {error}",
+            hint="use the same version for the run and all of its workers",
+        ) from error

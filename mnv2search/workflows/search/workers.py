@@ -1,0 +1,240 @@
+"""Workers of a run: the processes that the run starts on this machine, and what a worker of any machine does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnv2search.accuracy.evaluator import Evaluator
+from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.latency.measuring.pool import ALIKE
+from mnv2search.latency.prediction.cache import LatencyCache
+from mnv2search.latency.registry import open_device
+from mnv2search.latency.types import DeviceInfo
+from mnv2search.results.manifest import Manifest, manifest_json
+from mnv2search.study.latency_model import LatencyModel
+from mnv2search.study.types import Settings, Worker
+from mnv2search.study.workers.heartbeat import beating
+from mnv2search.study.workers.jobs import Presence, Role, RunDescription
+from mnv2search.study.workers.pool import WorkerPool
+from mnv2search.study.workers.shared_study import SharedStudy, Status
+from mnv2search.study.workers.worker import NetworkEvaluator, work
+from mnv2search.untrusted import UnsafeFileError, json_as
+from mnv2search.workflows.search.folder import OWN_STORAGE, WORK
+from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.trust import check_trust
+
+# Environment variable with the default of `--storage`.
+STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
+# Time for a worker to give its network back, and to leave after the run has ended.
+LEAVE_S = 20.0
+
+
+class LocalWorkers:
+    """Worker processes of this machine, which are ended together with the run."""
+
+    def __init__(self, run: str, url: str, *, count: int) -> None:
+        self._run, self._url, self._count = run, url, count
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Start the processes; their errors are printed to stderr."""
+        words = [sys.executable, "-m", "mnv2search", "worker", self._run, "--trust", "--quiet"]
+        for _ in range(self._count):
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, STORAGE_VARIABLE: self._url},  # not an argument, since it may have a password
+                start_new_session=True,  # Ctrl-C is for the run, which ends them
+            )
+            self._processes.append(process)
+
+    def ended(self) -> tuple[str, ...]:
+        """The names of the workers whose processes have ended."""
+        return tuple(worker_name(one.pid) for one in self._processes if one.poll() is not None)
+
+    def stop(self, *, at_once: bool) -> None:
+        """Wait until the processes have left, and end those that do not; `at_once` interrupts them first."""
+        if not at_once:
+            self._wait()
+        for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            for process in self._processes:
+                if process.poll() is None:
+                    end(process)
+            self._wait()
+
+    def _wait(self) -> None:
+        ends = time.monotonic() + LEAVE_S
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, ends - time.monotonic()))
+
+
+@contextmanager
+def worker_pool(
+    folder: Path,
+    manifest: Manifest,
+    evaluator: Evaluator,
+    settings: Settings,
+    *,
+    workers: int | None,
+    storage: str,
+    replaces: bool,
+    noted: Callable[[str], None],
+) -> Iterator[WorkerPool | None]:
+    """The workers of a run, which are told at the end that it has ended; None if it has no workers.
+
+    For `workers` and `storage` see `Request`; with `replaces`, another run of this name is deleted.
+
+    Raises:
+        OptionError: the accuracies cannot be determined by workers, or the storage cannot be used.
+        RecordError: the storage holds another run of this name.
+        StorageError: the storage cannot be reached.
+    """
+    if workers is None and not storage:
+        yield None
+        return
+    _check_evaluator(evaluator, settings, noted)
+    url = storage or str((folder / OWN_STORAGE).absolute())
+    run = RunDescription(
+        name=manifest.name,
+        created_at=manifest.created_at,
+        manifest=manifest_json(manifest),
+        work=str((folder / WORK).absolute()),
+    )
+    count = 1 if workers is None else workers
+    local = LocalWorkers(manifest.name, url, count=count)
+    status: Status = "interrupted"
+    with SharedStudy.create(url, run, replaces=replaces) as study:
+        try:
+            with beating(study.beat):
+                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+            status = "finished"
+        finally:
+            with contextlib.suppress(StorageError):
+                study.write_status(status)
+            local.stop(at_once=status != "finished")
+
+
+def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
+    """Refuse searches whose evaluations depend on this process."""
+    if evaluator.method == "shared weights":
+        raise OptionError(
+            "workers cannot evaluate networks with the shared weights of a supernet",
+            hint="leave out --workers and --storage, or train every network: --accuracy train",
+        )
+    if evaluator.is_timed and settings.time_s is not None:
+        raise OptionError(
+            "workers cannot fit their trainings into --time", hint="give --trials in place of --time for this search"
+        )
+    if evaluator.halving is not None:
+        noted("with workers, every training is finished: none is stopped early")
+
+
+def worker_name(process: int | None = None) -> str:
+    """Name of the worker that is a process of this machine, by default this process.
+
+    >>> worker_name(12).endswith("-12")
+    True
+    """
+    return f"{socket.gethostname()}-{os.getpid() if process is None else process}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerResult:
+    """What a worker did: the number of networks that it evaluated, and the status of the run when it left."""
+
+    worker: str
+    run: str
+    evaluated: int
+    status: str
+
+
+def join(
+    name: str,
+    storage: str,
+    *,
+    device: str | None,
+    only: Role | None,
+    trusts: bool,
+    told: Callable[[str, int], None],
+) -> WorkerResult:
+    """Evaluate networks of a run until it has ended.
+
+    Args:
+        name: name of the run in the storage.
+        storage: file or URL of the storage.
+        device: device to measure on; None takes that of the run.
+        only: what to determine; None determines latencies and accuracies.
+        trusts: open what the run names even if someone else started it.
+        told: called with the name of a network before it is evaluated, and the number of finished ones.
+
+    Raises:
+        RecordError: the storage has no such run, or the run is not trusted.
+        OptionError: the device is of another kind than that of the run.
+        DeviceError: the device cannot run a network.
+        EvaluatorError: an accuracy cannot be determined.
+        StorageError: the storage cannot be used.
+    """
+    with SharedStudy.join(storage, name) as study:
+        count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
+        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
+
+
+def _work(
+    study: SharedStudy,
+    name: str,
+    *,
+    device: str | None,
+    only: Role | None,
+    trusts: bool,
+    told: Callable[[str, int], None],
+) -> int:
+    run = study.run
+    try:
+        manifest = json_as(Manifest, run.manifest)
+    except UnsafeFileError as error:
+        raise RecordError(f"the run {name!r} in the storage cannot be read: {error}") from error
+    if not trusts:
+        check_trust(
+            f"{name} in this storage", manifest, hint="if you trust it, add --trust", evaluates=only != "latency"
+        )
+    space = space_of_run(name, manifest)
+    worker = Worker(name=worker_name(), host=socket.gethostname())
+    with ExitStack() as stack:
+        evaluator = None if only == "latency" else open_evaluator(manifest.evaluator)
+        if evaluator is not None and Path(run.work).is_dir():
+            evaluator.keep_weights(Path(run.work))
+        latency, named = None, ""
+        if only != "accuracy":
+            opened = open_device(device or manifest.device.name)
+            stack.enter_context(opened)
+            named = opened.info.name
+            _check_alike(manifest.device, opened.info)
+            latency = LatencyModel(
+                opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=time.monotonic
+            )
+        networks = NetworkEvaluator(
+            space=space, budget=manifest.budget, seed=manifest.seed, evaluator=evaluator, latency=latency
+        )
+        return work(study, networks, Presence(worker=worker, device=named, only=only), told=told)
+
+
+def _check_alike(ours: DeviceInfo, theirs: DeviceInfo) -> None:
+    for field in ALIKE:
+        if getattr(ours, field) != getattr(theirs, field):
+            raise OptionError(
+                f"{theirs.name} cannot measure for this run: its {field} is {getattr(theirs, field)!r}, that of the "
+                f"run's device {getattr(ours, field)!r}",
+                hint="give an equal device with --device, or --only accuracy",
+            )

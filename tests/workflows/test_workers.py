@@ -1,0 +1,182 @@
+"""Runs whose networks are evaluated by other processes, which share a storage with the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pictures import draw_pictures
+from postgresql_server import postgresql_url
+from run_requests import run_request
+
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.results.manifest import manifest_json, read_manifest
+from mnv2search.results.records import EVALUATIONS, read_records
+from mnv2search.study.types import Progress, Settings
+from mnv2search.study.workers.jobs import RunDescription
+from mnv2search.study.workers.shared_study import SharedStudy
+from mnv2search.study.workers.storage_url import close_storage, open_storage
+from mnv2search.workflows.search.folder import OWN_STORAGE
+from mnv2search.workflows.search.run import run
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join
+
+PROXY = """
+import sys, warnings
+from mnv2search.study.workers.storage_url import open_storage
+from optuna.storages import run_grpc_proxy_server
+warnings.simplefilter("ignore")
+run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+# The first worker that is asked for an accuracy kills itself; the run itself is not a worker.
+DEADLY = f"""
+import os, pathlib, signal
+MARK = pathlib.Path(__file__).with_name("killed")
+def accuracy(spec, seed):
+    if {STORAGE_VARIABLE!r} in os.environ and not MARK.exists():
+        MARK.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.5
+"""
+
+
+def nothing(_: Progress) -> None:
+    """A listener to nothing."""
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    with postgresql_url() as url:
+        yield url
+
+
+@pytest.fixture
+def grpc(postgresql: str) -> Iterator[str]:
+    """The URL of a storage proxy in front of PostgreSQL."""
+    pytest.importorskip("grpc", reason="needs the extra storage")
+    close_storage(open_storage(postgresql))  # creates the tables
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    with subprocess.Popen([sys.executable, "-c", PROXY, postgresql, str(port)]) as server:
+        yield f"grpc://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> str:
+    return str(tmp_path / "shared.sqlite3")
+
+
+def workers_of(folder: Path) -> set[str]:
+    return {record.worker.name for record in read_records(folder) if record.worker is not None}
+
+
+def picks_of(folder: Path) -> list[tuple[int, ...]]:
+    return [record.pick for record in read_records(folder) if record.pick]
+
+
+@pytest.mark.parametrize("storage", ["", "postgresql", "grpc"], ids=["own", "postgresql", "grpc"])
+def test_every_network_is_evaluated_once_even_if_a_worker_is_killed(
+    storage: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    noted: list[str] = []
+    url = storage and request.getfixturevalue(storage)
+    accuracy = f"python:{tmp_path}/deadly.py:accuracy"
+    asked = run_request(tmp_path, trials=8, evaluator=accuracy, storage=url, workers=2, name=f"run-{storage}")
+    done = run(asked, on_progress=nothing, on_note=noted.append)
+    assert (tmp_path / "killed").exists()
+    assert len(picks_of(done.folder)) == len(set(picks_of(done.folder))) == 8
+    assert 1 <= len(workers_of(done.folder)) <= 2
+    assert any("has died" in text for text in noted)
+    assert (read_manifest(done.folder).status, bool(done.result.front)) == ("finished", True)
+    assert (done.folder / OWN_STORAGE).exists() == (not storage)
+
+
+def test_an_interrupted_run_goes_on_with_workers_and_without(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.trials >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(run_request(tmp_path, trials=12, workers=1), on_progress=interrupt)
+    folder = tmp_path / "run"
+    assert read_manifest(folder).status == "interrupted"
+    left = join("run", str(folder / OWN_STORAGE), device=None, only=None, trusts=False, told=lambda *_: None)
+    assert (left.evaluated, left.status) == (0, "interrupted")
+    done = run(run_request(tmp_path, trials=12), on_progress=nothing)
+    assert len(picks_of(folder)) == len(set(picks_of(folder))) == done.result.trials == 12
+
+
+def test_a_worker_joins_a_run_that_waits_for_it(tmp_path: Path, sqlite: str) -> None:
+    words = [sys.executable, "-m", "mnv2search", "run", "--latency-ms", "5", "--device", "simulated"]
+    words += ["--space", "mnv2-multipliers", "--trials", "6", "--name", "team", "--no-confirm", "--json"]
+    words += ["--storage", sqlite, "--workers", "0", "--output-dir", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as owner:
+        assert owner.stderr is not None
+        started(tmp_path / "team")
+        told: list[str] = []
+        done = join("team", sqlite, device=None, only=None, trusts=False, told=lambda name, _: told.append(name))
+        out, _ = owner.communicate()
+    assert owner.returncode == 0
+    assert (done.evaluated, done.status) == (len(told), "finished") == (6, "finished")
+    assert json.loads(out)["front"]
+    assert workers_of(tmp_path / "team") == {f"{socket.gethostname()}-{os.getpid()}"}
+
+
+def started(folder: Path) -> None:
+    """Wait until a run has measured its first network, and so has its study in the storage."""
+    while not (folder / EVALUATIONS).exists():
+        os.sched_yield()
+
+
+def test_a_worker_with_a_device_of_another_kind_is_refused(tmp_path: Path, sqlite: str) -> None:
+    share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+    with pytest.raises(OptionError, match="torch:threads=1 cannot measure for this run: its hardware is"):
+        join("run", sqlite, device="torch", only=None, trusts=True, told=lambda *_: None)
+
+
+def test_a_worker_opens_nothing_that_a_stranger_named(tmp_path: Path, sqlite: str) -> None:
+    (tmp_path / "mine.py").write_text("def accuracy(spec, seed):\n    return 0.5\n")
+    share_finished_run(tmp_path, sqlite, evaluator=f"python:{tmp_path}/mine.py:accuracy")
+    for trusted in (tmp_path / "cache" / "trusted").iterdir():
+        trusted.unlink()
+    with pytest.raises(RecordError, match=r"(?s)is not a run that you started.*import and call"):
+        join("run", sqlite, device=None, only=None, trusts=False, told=lambda *_: None)
+
+
+def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
+    """Put a run into a storage as if it were still running."""
+    done = run(run_request(folder, trials=2, evaluator=evaluator), on_progress=nothing)
+    manifest = read_manifest(done.folder)
+    described = RunDescription(
+        name="run", created_at=manifest.created_at, manifest=manifest_json(manifest), work=str(folder)
+    )
+    with SharedStudy.create(url, described, replaces=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "settings", "message"),
+    [
+        ("supernet:epochs=1", Settings(trials=4), "workers cannot evaluate networks with the shared weights"),
+        ("train", Settings(time_s=60.0), "workers cannot fit their trainings into --time"),
+    ],
+    ids=["supernet", "time"],
+)
+def test_a_search_that_workers_cannot_do_is_refused(
+    evaluator: str, settings: Settings, message: str, tmp_path: Path
+) -> None:
+    draw_pictures(tmp_path / "photos", count=8)
+    name, _, options = evaluator.partition(":")
+    text = f"{name}:data={tmp_path}/photos,{options}".strip(",")
+    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=settings, workers=1)
+    with pytest.raises(OptionError, match=message):
+        run(asked, on_progress=nothing)
+    assert not (tmp_path / "run").exists()
