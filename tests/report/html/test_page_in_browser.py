@@ -139,8 +139,7 @@ def test_of_two_runs_a_table_selects_the_network_of_its_own_run(
         page.wait_for_function("([at, text]) => document.querySelector(at).textContent === text", arg=selected)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 def test_a_report_fits_its_window(browser: Browser, report: Path, width: int, scheme: str) -> None:
     with opened(browser, report, width=width, scheme=scheme) as page:
         assert width_of(page) == width
