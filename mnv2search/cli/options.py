@@ -369,18 +369,31 @@ def network(*, head_output: bool = False, classes: bool = False) -> _Decorator:
 
 def run_folder(command: F) -> F:
     """`FOLDER`: the folder of a run, or its name in `results`."""
+    argument = click.argument("folder", type=RUN_FOLDER, callback=lambda _, __, folder: _existing_run(folder))
+    return argument(command)
 
-    def run_folder(_: click.Context, __: click.Parameter, folder: Path) -> Path:
-        inside = Path("results") / folder
-        if folder.parent != Path() or folder.exists():
-            return folder
-        if not inside.exists():
-            from mnv2search.errors import RecordError  # late: only a missing run needs it
 
-            raise RecordError(
-                f"there is no run {str(folder)!r} in results",
-                hint="give its name, or its folder, such as results/NAME",
-            )
-        return inside
+def run_folders(command: F) -> F:
+    """`FOLDER...`: folders of runs, or their names in `results`; the parameter is `folders`."""
+    argument = click.argument(
+        "folders",
+        nargs=-1,
+        required=True,
+        metavar="FOLDER...",
+        type=RUN_FOLDER,
+        callback=lambda _, __, folders: tuple(map(_existing_run, folders)),
+    )
+    return argument(command)
 
-    return click.argument("folder", type=RUN_FOLDER, callback=run_folder)(command)
+
+def _existing_run(folder: Path) -> Path:
+    inside = Path("results") / folder
+    if folder.parent != Path() or folder.exists():
+        return folder
+    if not inside.exists():
+        from mnv2search.errors import RecordError  # late: only a missing run needs it
+
+        raise RecordError(
+            f"there is no run {str(folder)!r} in results", hint="give its name, or its folder, such as results/NAME"
+        )
+    return inside

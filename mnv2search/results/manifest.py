@@ -81,6 +81,7 @@ class Manifest:
         status: status when the manifest was last written; a killed run stays at `running`. If it is `starting`, other
             files in the folder belong to a replaced run.
         elapsed_s: wall time used by all parts of the run, up to the last record.
+        accuracy_detail: how the accuracies were determined; empty until the run is finished.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Manifest:
     finished_at: str = ""
     status: Status = "running"
     elapsed_s: Seconds = 0.0
+    accuracy_detail: str = ""
     settings: RunSettings = field(default_factory=RunSettings)
     format: int = FORMAT
 

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from mnv2search.evaluation import Evaluation
+from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.manifest import Manifest
 from mnv2search.study.types import Evaluated, SearchResult
+
+T = TypeVar("T")
+
+
+class Importance(NamedTuple):
+    """How much an axis of the search space matters for the accuracy, from 0 to 1, and the accuracies by option.
+
+    Attributes:
+        at: address of the axis, such as ``blocks[2].repeats``.
+        options: options of the axis as text, in the order of the space.
+        points: (option as text, accuracy) of every network with an accuracy.
+    """
+
+    at: str
+    share: float
+    options: tuple[str, ...]
+    points: tuple[tuple[str, float], ...]
+
+
+def evenly(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most `most` items, at even distances.
+
+    >>> evenly(range(10), 5)
+    range(0, 10, 2)
+    """
+    return items[:: -(-len(items) // most)] if len(items) > most else items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +47,8 @@ class RunReport:
     Attributes:
         items: all evaluations in order.
         finetuned: results of fine-tuning; None if there was none.
-        detail: how the accuracies were determined.
+        confirmations: comparisons of the front with the runtime's own converter; empty if there was none.
+        importances: the axes of the space, most important first; empty if too few networks have an accuracy.
     """
 
     folder: Path
@@ -26,9 +56,16 @@ class RunReport:
     result: SearchResult
     items: tuple[Evaluated, ...] = ()
     finetuned: Finetuned | None = None
-    detail: str = ""
+    confirmations: tuple[Confirmation, ...] = ()
+    importances: tuple[Importance, ...] = ()
 
     @property
     def shipped(self) -> Evaluation | None:
-        """The network to ship, as the search evaluated it."""
-        return self.result.ship
+        """The network to ship, with the accuracy of its own training if it was fine-tuned."""
+        return self.result.ship if self.finetuned is None else self.finetuned.trained[self.finetuned.best]
+
+    @property
+    def measured(self) -> tuple[Evaluation, ...]:
+        """All measured networks of the space and of the baseline."""
+        result = self.result
+        return tuple(e for e in (*result.front, *result.dominated, *result.baseline) if e.latency is not None)

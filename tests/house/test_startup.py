@@ -31,6 +31,8 @@ COMMANDS = [
     "devices",
     "device-profile",
     "front",
+    "report",
+    "dashboard",
     "catalog",
     "verify",
     "completion",

@@ -21,19 +21,17 @@ from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, Latency
 from mnv2search.lowering.types import Artifact, NetworkArrays
 from mnv2search.model.build import build
+from mnv2search.results.checks import CONFIRMATION, Confirmation, write_confirmations
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.testing.contracts import network_of
 from mnv2search.workflows.search.checks.confirm import (
-    CONFIRMATION,
-    Confirmation,
     can_confirm,
     confirm,
     confirm_front,
     confirmation_line,
     disagreements,
-    write_confirmations,
 )
 
 

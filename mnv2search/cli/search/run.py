@@ -270,8 +270,9 @@ def _confirm(outcome: Outcome, *, quiet: bool) -> None:
     """Compare front and trained networks with files of the runtime's converter; a failure is only reported."""
     from mnv2search.cli.progress import measuring
     from mnv2search.report.rows import counted
+    from mnv2search.results.checks import CONFIRMATION
     from mnv2search.workflows.search.api import confirm_outcome
-    from mnv2search.workflows.search.checks.confirm import CONFIRMATION, confirmation_line, disagreements
+    from mnv2search.workflows.search.checks.confirm import confirmation_line, disagreements
 
     with contextlib.ExitStack() as stack:
         bar: list[Callable[[int], None]] = []

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.cost import stage_costs
 from mnv2search.evaluation import Evaluation
-from mnv2search.latency.prediction.predictor import LatencyPredictor
+from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor
 from mnv2search.latency.types import DeviceInfo
 from mnv2search.report.html.page import Explorer
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
 from mnv2search.report.search.front import best_rival, gain_over
 from mnv2search.report.search.run import nearby_of
-from mnv2search.results.run_report import RunReport
+from mnv2search.results.run_report import RunReport, evenly
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps
 from mnv2search.spec.yaml.write import stage_text
@@ -36,27 +37,30 @@ FRONT_COLORS = ("--front", "--front-2", "--front-3", "--front-4")
 # File formats that the runtimes of devices execute; ONNX for all others.
 FORMATS = {"litert": "tflite", "executorch": "pte", "coreml": "mlpackage"}
 
+# Most networks of a run that are shown although they are neither on its front nor of the baseline.
+MOST_OTHERS = 1500
 SEPARATE = " after a separate training"
 
 
 def explorer(runs: Sequence[RunReport]) -> Explorer:
     """The chart of every evaluated network of runs with a front, and of the published networks nearest to `ship`."""
-    data = _Data()
-    for run in runs:
-        _add_run(data, run, prefix=f"{run.folder.name}: " if len(runs) > 1 else "")
+    data, labels = _Data(), labels_of(runs)
+    for run, label in zip(runs, labels, strict=True):
+        _add_run(data, run, prefix=f"{label}: " if len(runs) > 1 else "")
     first = runs[0]
-    ship = first.shipped or first.result.front[0]
-    rival = best_rival(ship, first.result.rivals_of(ship)) or first.result.front[0]
+    leader = first.result.ship or first.result.front[0]
+    ship = first.shipped or leader
+    rival = best_rival(leader, first.result.rivals_of(leader)) or leader
     names = [(one["run"], one["name"]) for one in data.networks]
     return Explorer(
         title="All networks",
         data={
             "axes": [{"key": key, "title": title} for key, title in data.axes.items()],
             "x": LATENCY,
-            "y": _accuracy_key(ship.accuracy) if ship.accuracy else PARAMS,
+            "y": _accuracy_key(leader.accuracy) if leader.accuracy else PARAMS,
             "budget": _budget(runs),
             "lines": list(data.lines),
-            "runs": [run.folder.name for run in runs],
+            "runs": labels,
             "runNotes": data.run_notes,
             "groups": data.groups,
             "networks": data.networks,
@@ -65,6 +69,12 @@ def explorer(runs: Sequence[RunReport]) -> Explorer:
         },
         notes=tuple(_notes(runs)),
     )
+
+
+def labels_of(runs: Sequence[RunReport]) -> tuple[str, ...]:
+    """A different text for each run: the names of the folders, or their paths."""
+    names = tuple(run.folder.name for run in runs)
+    return names if len(set(names)) == len(names) else tuple(str(run.folder) for run in runs)
 
 
 @dataclass(frozen=True)
@@ -110,41 +120,52 @@ class _Predictor:
 
 def _add_run(data: _Data, run: RunReport, *, prefix: str) -> None:
     result, number = run.result, len(data.run_notes)
-    measured = (*result.front, *result.dominated, *result.baseline)
-    predictor = _Predictor(run.manifest.device, measured)
+    predictor = _Predictor(run.manifest.device, evenly(run.measured, REMEMBERED))
     data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predictor.note})
-    trained = () if run.finetuned is None else run.finetuned.trained
+    trained = {} if run.finetuned is None else {e.spec: e for e in run.finetuned.trained}
+    dominated = evenly(result.dominated, MOST_OTHERS)
+    listed = {e.spec for e in (*result.front, *dominated, *result.baseline)}
+    others = [e for spec, e in trained.items() if spec not in listed]
     color = FRONT_COLORS[number % len(FRONT_COLORS)]
     sets: list[tuple[str, Sequence[Evaluation], Mapping[str, object]]] = [
-        ("other measured networks", result.dominated, {"color": "--other", "size": 6, "symbol": "circle"}),
+        ("other measured networks", dominated, {"color": "--other", "size": 6, "symbol": "circle"}),
         (
             "MobileNetV2, width x resolution",
             result.baseline,
             {"color": "--baseline", "size": 7, "symbol": "square"},
         ),
         ("front", result.front, {"color": color, "size": 9, "symbol": "circle", "line": True}),
-        ("trained separately", trained, {"color": "--trained", "size": 9, "symbol": "diamond"}),
+        ("trained separately", others, {"color": "--trained", "size": 9, "symbol": "diamond"}),
     ]
     for title, evaluations, style in sets:
         if evaluations:
             data.groups.append({"title": f"{prefix}{title}", **style})
         for evaluation in evaluations:
-            after = SEPARATE if evaluations is trained else ""
-            data.networks.append(_network(data, evaluation, run, number, predictor, after))
+            own = replace(evaluation, accuracy=None) if evaluations is others else evaluation
+            data.networks.append(_network(data, own, run, number, predictor, trained.get(own.spec)))
     _add_published(data, run, number, prefix)
 
 
 def _network(
-    data: _Data, evaluation: Evaluation, run: RunReport, number: int, predictor: _Predictor, after: str
+    data: _Data,
+    evaluation: Evaluation,
+    run: RunReport,
+    number: int,
+    predictor: _Predictor,
+    trained: Evaluation | None,
 ) -> dict[str, object]:
     spec = evaluation.spec
     path = _file_of(evaluation, run)
+    at, said = dict(_values(data, evaluation)), list(_said(evaluation))
+    if trained is not None and trained.accuracy is not None:
+        at |= _accuracies(data, trained.accuracy, after=SEPARATE)
+        said[: evaluation.accuracy is None] = [f"{accuracy_phrase(trained.accuracy)}{SEPARATE}"]
     return {
         "name": spec.name,
         "run": number,
         "group": len(data.groups) - 1,
-        "at": dict(_values(data, evaluation, after)),
-        "said": list(_said(evaluation)),
+        "at": at,
+        "said": said,
         "notes": list(_notes_on(evaluation, run)),
         "side": str(spec.size),
         "spec": [data.line(text) for text in dumps(spec).splitlines()],
@@ -154,18 +175,12 @@ def _network(
     }
 
 
-def _values(data: _Data, evaluation: Evaluation, after: str) -> Iterator[tuple[str, Value]]:
+def _values(data: _Data, evaluation: Evaluation) -> Iterator[tuple[str, Value]]:
     accuracy, latency, cost = evaluation.accuracy, evaluation.latency, evaluation.cost
     if latency is not None:
         yield LATENCY, _rounded(latency.median_ms, latency.ci_low_ms, latency.ci_high_ms)
     if accuracy is not None:
-        key, scale = _accuracy_key(accuracy, after), 1 if accuracy.kind == "proxy" else 100
-        data.axes.setdefault(key, key if accuracy.kind == "proxy" else f"{key}, %")
-        yield key, _rounded(scale * accuracy.value, scale * accuracy.low, scale * accuracy.high)
-        if accuracy.merit is not None:
-            likelihood = f"likelihood ({accuracy.dataset})"
-            data.axes.setdefault(likelihood, f"{likelihood}, %")
-            yield likelihood, _rounded(*[100 * accuracy.merit] * 3)
+        yield from _accuracies(data, accuracy).items()
     for key, count in (
         (MADDS, cost.madds),
         (PARAMS, cost.params),
@@ -173,6 +188,18 @@ def _values(data: _Data, evaluation: Evaluation, after: str) -> Iterator[tuple[s
         (SIZE, cost.size_bytes),
     ):
         yield key, _count(data, key, count)
+
+
+def _accuracies(data: _Data, accuracy: Accuracy, *, after: str = "") -> dict[str, Value]:
+    """An accuracy, and the likelihood that ranks it if there is one, by their axes."""
+    key, scale = _accuracy_key(accuracy, after), 1 if accuracy.kind == "proxy" else 100
+    data.axes.setdefault(key, key if accuracy.kind == "proxy" else f"{key}, %")
+    values = {key: _rounded(scale * accuracy.value, scale * accuracy.low, scale * accuracy.high)}
+    if accuracy.merit is not None and not after:
+        likelihood = f"likelihood ({accuracy.dataset})"
+        data.axes.setdefault(likelihood, f"{likelihood}, %")
+        values[likelihood] = _rounded(*[100 * accuracy.merit] * 3)
+    return values
 
 
 def _count(data: _Data, key: str, count: int) -> Value:
@@ -224,14 +251,16 @@ def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Itera
     """Of every stage: address, row, output and scale as numbers of lines, counts, and predicted time in ms."""
     laid_out = plan(evaluation.spec)
     times = predictor.fitted.breakdown(laid_out) if predictor.note else None
+    reduction = 1
     for stage in stage_costs(laid_out):
-        last = laid_out.units[stage.units][-1]
-        scale = f"1/{round(laid_out.spec.size.height / last.size_out.height)}"
+        units = laid_out.units[stage.units]
+        last = units[-1]
+        reduction *= math.prod(layer.stride for unit in units for layer in unit.layers)
         texts = (
             stage.at,
             stage_text(laid_out.spec, stage.at),
             f"{last.size_out} x {last.c_out}",
-            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, scale),
+            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, f"1/{reduction}"),
         )
         yield [
             *map(data.line, texts),
@@ -246,7 +275,9 @@ def _file_of(evaluation: Evaluation, run: RunReport) -> str | None:
     """What commands take: the file of a front member, or the name of a published network; quoted for a shell."""
     if evaluation in run.result.baseline and evaluation.spec.name.startswith("mobilenet_v2_"):
         return shlex.quote(evaluation.spec.name)
-    path = run.folder / "front" / f"{file_name(evaluation.spec.name)}.yaml"
+    is_shipped = run.shipped is not None and evaluation.spec == run.shipped.spec
+    front = run.folder / "front" / f"{file_name(evaluation.spec.name)}.yaml"
+    path = run.folder / "ship.yaml" if is_shipped else front
     return shlex.quote(str(path)) if path.is_file() else None
 
 
@@ -304,6 +335,11 @@ def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
 def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     if any(_is_estimated(run) for run in runs):
         yield "Published networks were not measured here: over latency, a dotted line is at their accuracy."
+    for run, label in zip(runs, labels_of(runs), strict=True):
+        others = len(run.result.dominated)
+        if others > MOST_OTHERS:
+            shown = len(evenly(run.result.dominated, MOST_OTHERS))
+            yield f"{label}: {shown:,} of the {others:,} other measured networks are shown, chosen at even distances."
     without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
     if without:
         yield (

@@ -61,6 +61,8 @@ def confirm_outcome(
     """
     from mnv2search.errors import DeviceError
     from mnv2search.workflows.search.checks.confirm import confirm_front
+    from mnv2search.workflows.search.outputs import write_report
+    from mnv2search.workflows.search.report.write import run_report_of
 
     manifest, result = outcome.manifest, outcome.result
     if outcome.already_finished or not result.front or not manifest.settings.confirm:
@@ -78,6 +80,8 @@ def confirm_outcome(
     except DeviceError as error:
         why = f"the front was not compared with the runtime's own converter: {error.message}\nhint: {error.hint}"
         return replace(outcome, notes=(*outcome.notes, why))
+    if found:
+        write_report(run_report_of(outcome.folder, manifest, result, outcome.finetuned))
     return replace(outcome, confirmations=found or ())
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from mnv2search.atomic import remove_leftovers, write_error, write_text
 from mnv2search.errors import Mnv2SearchError, OptionError, RecordError
 from mnv2search.locking import LOCK, folder_lock, is_held
+from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
-from mnv2search.workflows.search.checks.confirm import CONFIRMATION
 from mnv2search.workflows.search.log import space_of_run
 from mnv2search.workflows.search.outputs import PAGE, TRAINED
 

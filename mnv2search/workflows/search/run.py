@@ -17,9 +17,9 @@ from mnv2search.errors import OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
+from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
-from mnv2search.results.run_report import RunReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -30,10 +30,10 @@ from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.checks.confirm import Confirmation
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
+from mnv2search.workflows.search.report.write import run_report_of
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
 from mnv2search.workflows.search.shipping import check_finetuning, set_aside, train_best
 from mnv2search.workflows.search.time_shares import TimeDivision, TimeShares
@@ -287,10 +287,15 @@ def _finished(
         raise
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     status: Status = "finished" if result.front else "nothing fits"
-    manifest = replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
-    detail = evaluator.info.detail
+    manifest = replace(
+        log.manifest,
+        status=status,
+        finished_at=_now(),
+        elapsed_s=whole.elapsed_s,
+        accuracy_detail=evaluator.info.detail,
+    )
     log.check()
-    write_report(RunReport(folder=folder, manifest=manifest, result=result, finetuned=finetuned, detail=detail))
+    write_report(run_report_of(folder, manifest, result, finetuned))
     log.write(manifest)
     return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)
 

@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 def opened(
     browser: Browser, path: Path, *, width: int = 1280, scheme: str = "light", place: str = ""
 ) -> Iterator[Page]:
-    """A page whose charts are drawn; what it writes to the console fails the test."""
+    """A page whose charts, if any, are drawn; what it writes to the console fails the test."""
     page = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme="dark" if scheme == "dark" else "light"
     )
@@ -44,7 +44,7 @@ def opened(
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(f"{path.as_uri()}{place}")
-    page.wait_for_selector("html[data-drawn]")
+    page.wait_for_selector("html[data-drawn], body:not(:has(script))")
     try:
         yield page
     finally:

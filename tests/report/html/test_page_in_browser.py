@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,21 @@ from browser import chromium, needs_chromium, opened
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
+from mnv2search.report.html.page import Gallery, Lines, Part, Thumbnail
+from mnv2search.report.html.page import page as page_of
+from mnv2search.report.rows import Column, Rows
+from mnv2search.workflows.search.report.write import report as compare
 from mnv2search.workflows.search.run import run
 
 pytestmark = needs_chromium
 NETWORK, OTHER = "select[name=network]", "select[name=other]"
+ROWS = Rows(
+    title="a table",
+    columns=tuple(Column(f"a wide column {number}", "ms") for number in range(12)),
+    rows=(("1.0",) * 12, ("2.0",) * 12),
+    notes=("a note",),
+    stressed=frozenset({1}),
+)
 SELECTED = "select[name=network] option:checked"
 
 
@@ -25,9 +37,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
-        return (
-            run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None).folder / "report.html"
-        )
+        request = run_request(root, space="mnv2", latency_ms=15.0)
+        return run(request, on_progress=lambda _: None).folder / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +127,19 @@ def test_filters_and_axes_change_what_is_drawn(browser: Browser, report: Path) -
         assert titles == ["parameters, M", "measured latency, ms"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1600])
+def test_of_two_runs_a_table_selects_the_network_of_its_own_run(
+    browser: Browser, report: Path, front: tuple[str, ...]
+) -> None:
+    other = shutil.copytree(report.parent, report.parent.with_name("other"))
+    path = compare([report.parent, other])
+    with opened(browser, path) as page:
+        assert page.text_content(SELECTED) != f"{front[0]} (other)"
+        page.locator(f"td >> text={front[0]}").last.click()
+        selected = [SELECTED, f"{front[0]} (other)"]
+        page.wait_for_function("([at, text]) => document.querySelector(at).textContent === text", arg=selected)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 def test_a_report_fits_its_window(browser: Browser, report: Path, width: int, scheme: str) -> None:
     with opened(browser, report, width=width, scheme=scheme) as page:
         assert width_of(page) == width
@@ -126,6 +148,23 @@ def test_a_report_fits_its_window(browser: Browser, report: Path, width: int, sc
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_seriously_inaccessible(browser: Browser, report: Path, scheme: str) -> None:
     with opened(browser, report, scheme=scheme) as page:
+        found = Axe().run(page).response["violations"]
+        assert [one["help"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_without_charts_has_no_script_and_is_accessible(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "page.html"
+    thumbnail = Thumbnail(jpeg=b"", caption="an image")
+    parts: list[Part] = [
+        ROWS,
+        Lines(title="text", lines=("  x < y",)),
+        Gallery(title="images", thumbnails=(thumbnail,)),
+    ]
+    path.write_text(page_of("title", parts))
+    with opened(browser, path, width=400, scheme=scheme) as page:
+        assert page.locator("script").count() == 0
+        assert width_of(page) == 400
         found = Axe().run(page).response["violations"]
         assert [one["help"] for one in found if one["impact"] in ("serious", "critical")] == []
 

@@ -24,16 +24,29 @@ function el(tag, properties = {}, ...children) {
 const plain = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 
 function layoutOf(own) {
-  const axis = (more = {}) => ({ gridcolor: "--grid", zeroline: false, linecolor: "--edge", automargin: true, ...more });
+  const axis = (more = {}) => ({
+    gridcolor: "--grid",
+    zeroline: false,
+    linecolor: "--edge",
+    automargin: true,
+    ...more,
+  });
   const axes = Object.fromEntries(
-    Object.entries({ xaxis: {}, yaxis: {}, ...own }).filter(([key]) => /^[xy]axis/.test(key)).map(([key, one]) => [key, axis(one)]),
+    Object.entries({ xaxis: {}, yaxis: {}, ...own })
+      .filter(([key]) => /^[xy]axis/.test(key))
+      .map(([key, one]) => [key, axis(one)]),
   );
   return themed({
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: "--ink", family: "system-ui, sans-serif", size: 13 },
-    margin: { l: 50, r: 12, t: 12, b: 45 }, hovermode: "closest", legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: "--ink", family: "system-ui, sans-serif", size: 13 },
+    margin: { l: 50, r: 12, t: 12, b: 45 },
+    hovermode: "closest",
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     hoverlabel: { align: "left", bgcolor: "--panel", bordercolor: "--edge", font: { color: "--ink" } },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    ...own, ...axes,
+    ...own,
+    ...axes,
   });
 }
 
@@ -47,7 +60,8 @@ function drawChart(at, { traces, layout }) {
 function explore(section, data) {
   const { axes, groups, networks } = data;
   const keys = ["at", "row", "output", "scale", "params", "madds", "memory", "ms"];
-  const stageOf = (values) => Object.fromEntries(keys.map((key, i) => [key, i < 4 ? data.lines[values[i]] : values[i]]));
+  const stageOf = (values) =>
+    Object.fromEntries(keys.map((key, i) => [key, i < 4 ? data.lines[values[i]] : values[i]]));
   for (const network of networks) network.stages = network.stages.map(stageOf);
   const state = { x: data.x, y: data.y, selected: data.selected, other: data.other, side: "", params: "", size: "" };
   const plot = el("div", { className: "plot", tabIndex: 0 });
@@ -56,11 +70,14 @@ function explore(section, data) {
   const panel = el("div", { className: "panel" });
   const count = el("output");
   const labelOf = (network) => (data.runs.length > 1 ? `${network.name} (${data.runs[network.run]})` : network.name);
+  const keyOf = (network) => (data.runs.length > 1 ? `${data.runs[network.run]}/${network.name}` : network.name);
   const value = (network, key) => network.at[key];
   const isDrawn = (network) => value(network, state.x) && value(network, state.y);
   const passes = (network) =>
     (!state.side || network.side === state.side) &&
-    ["params", "size"].every((key) => !state[key] || (value(network, key) && value(network, key)[0] <= Number(state[key])));
+    ["params", "size"].every(
+      (key) => !state[key] || (value(network, key) && value(network, key)[0] <= Number(state[key])),
+    );
 
   function field(text, input) {
     return el("label", {}, text, input);
@@ -68,23 +85,39 @@ function explore(section, data) {
   function chooser(key, options, onChange) {
     const made = el("select", { name: key }, ...options.map(([v, text]) => el("option", { value: v }, text)));
     made.value = state[key];
-    made.addEventListener("change", () => { state[key] = made.value; onChange(); });
+    made.addEventListener("change", () => {
+      state[key] = made.value;
+      onChange();
+    });
     return made;
   }
   function limit(key, placeholder) {
     const made = el("input", { type: "number", name: key, min: 0, step: "any", placeholder });
-    made.addEventListener("input", () => { state[key] = made.value; draw(); });
+    made.addEventListener("input", () => {
+      state[key] = made.value;
+      draw();
+    });
     return made;
   }
   const sides = [...new Set(networks.map((n) => n.side))].sort((a, b) => parseInt(a) - parseInt(b));
   const axisOptions = axes.map((axis) => [axis.key, axis.title]);
   section.append(
-    el("div", { className: "controls" },
-      field("vertical", chooser("y", axisOptions, draw)), field("horizontal", chooser("x", axisOptions, draw)),
+    el(
+      "div",
+      { className: "controls" },
+      field("vertical", chooser("y", axisOptions, draw)),
+      field("horizontal", chooser("x", axisOptions, draw)),
       field("side", chooser("side", [["", "all"], ...sides.map((s) => [s, `${s} px`])], draw)),
-      field("at most, M parameters", limit("params", "all")), field("at most, MB of weights", limit("size", "all")), count),
+      field("at most, M parameters", limit("params", "all")),
+      field("at most, MB of weights", limit("size", "all")),
+      count,
+    ),
     plot,
-    el("p", { className: "notes hint" }, "Hover shows a network; a click, or the arrow keys while the chart is focused, selects it. Shift and click, or C, compares with it. Drag to enlarge, double-click to see all."),
+    el(
+      "p",
+      { className: "notes hint" },
+      "Hover shows a network; a click, or the arrow keys while the chart is focused, selects it. Shift and click, or C, compares with it. Drag to enlarge, double-click to see all.",
+    ),
     panel,
   );
 
@@ -93,38 +126,108 @@ function explore(section, data) {
     const traces = groups.map((group, index) => {
       const own = shown.filter((n) => n.group === index).sort((a, b) => value(a, state.x)[0] - value(b, state.x)[0]);
       return {
-        type: "scatter", mode: group.line && line ? "lines+markers" : "markers", name: plain(group.title), visible: group.hidden ? "legendonly" : true,
-        x: own.map((n) => value(n, state.x)[0]), y: own.map((n) => value(n, state.y)[0]), customdata: own.map((n) => networks.indexOf(n)),
-        text: own.map((n) => [labelOf(n), ...n.said].map(plain).join("<br>")), hovertemplate: "%{text}<extra></extra>", showlegend: own.length > 0,
-        marker: { color: group.color, symbol: group.symbol, size: group.size, opacity: group.line ? 1 : 0.75 }, line: { color: group.color, width: 1.5 },
+        type: "scatter",
+        mode: group.line && line ? "lines+markers" : "markers",
+        name: plain(group.title),
+        visible: group.hidden ? "legendonly" : true,
+        x: own.map((n) => value(n, state.x)[0]),
+        y: own.map((n) => value(n, state.y)[0]),
+        customdata: own.map((n) => networks.indexOf(n)),
+        text: own.map((n) => [labelOf(n), ...n.said].map(plain).join("<br>")),
+        hovertemplate: "%{text}<extra></extra>",
+        showlegend: own.length > 0,
+        marker: { color: group.color, symbol: group.symbol, size: group.size, opacity: group.line ? 1 : 0.75 },
+        line: { color: group.color, width: 1.5 },
       };
     });
-    for (const [key, ring] of [["other", "--changed"], ["selected", "--accent"]]) {
+    for (const [key, ring] of [
+      ["other", "--changed"],
+      ["selected", "--accent"],
+    ]) {
       const one = networks[state[key]];
       if (!one || !isDrawn(one)) continue;
-      const bar = ([v, low, high]) => ({ type: "data", symmetric: false, array: [high - v], arrayminus: [v - low], color: "--ink", thickness: 1 });
+      const bar = ([v, low, high]) => ({
+        type: "data",
+        symmetric: false,
+        array: [high - v],
+        arrayminus: [v - low],
+        color: "--ink",
+        thickness: 1,
+      });
       const [x, y] = [value(one, state.x), value(one, state.y)];
       traces.push({
-        type: "scatter", mode: "markers", x: [x[0]], y: [y[0]], error_x: bar(x), error_y: bar(y), hoverinfo: "skip", showlegend: false,
-        marker: { symbol: key === "other" ? "diamond-open" : "circle-open", size: 17, color: "--ink", line: { width: 2, color: "--ink" } },
+        type: "scatter",
+        mode: "markers",
+        x: [x[0]],
+        y: [y[0]],
+        error_x: bar(x),
+        error_y: bar(y),
+        hoverinfo: "skip",
+        showlegend: false,
+        marker: {
+          symbol: key === "other" ? "diamond-open" : "circle-open",
+          size: 17,
+          color: "--ink",
+          line: { width: 2, color: "--ink" },
+        },
       });
     }
     return themed(traces);
   }
   function shapesOf() {
-    const shapes = [], annotations = [];
+    const shapes = [],
+      annotations = [];
     for (const [key, at] of Object.entries(data.budget)) {
-      for (const [name, across] of [["x", "y"], ["y", "x"]]) {
+      for (const [name, across] of [
+        ["x", "y"],
+        ["y", "x"],
+      ]) {
         if (state[name] !== key) continue;
-        shapes.push({ type: "line", [`${name}0`]: at, [`${name}1`]: at, [`${across}0`]: 0, [`${across}1`]: 1, [`${across}ref`]: "paper", line: { color: "--limit", width: 1.5, dash: "dash" } });
-        annotations.push({ [name]: at, [across]: name === "x" ? 0 : 1, [`${across}ref`]: "paper", text: plain(`budget ${axes.find((axis) => axis.key === key).title.replace(/.*, /, `${at} `)}`), showarrow: false, font: { color: "--limit" }, xanchor: "right", yanchor: "bottom" });
+        shapes.push({
+          type: "line",
+          [`${name}0`]: at,
+          [`${name}1`]: at,
+          [`${across}0`]: 0,
+          [`${across}1`]: 1,
+          [`${across}ref`]: "paper",
+          line: { color: "--limit", width: 1.5, dash: "dash" },
+        });
+        annotations.push({
+          [name]: at,
+          [across]: name === "x" ? 0 : 1,
+          [`${across}ref`]: "paper",
+          text: plain(`budget ${axes.find((axis) => axis.key === key).title.replace(/.*, /, `${at} `)}`),
+          showarrow: false,
+          font: { color: "--limit" },
+          xanchor: "right",
+          yanchor: "bottom",
+        });
       }
     }
     const unmeasured = networks.filter((n) => groups[n.group].published && value(n, state.y) && !value(n, state.x));
     for (const [index, one] of unmeasured.entries()) {
       const y = value(one, state.y)[0];
-      shapes.push({ type: "line", x0: 0, x1: 1, xref: "paper", y0: y, y1: y, line: { color: "--published", width: 1, dash: "dot" } });
-      annotations.push({ x: index / unmeasured.length, xref: "paper", y, text: plain(one.name), showarrow: false, xanchor: "left", yanchor: "bottom", font: { color: "--published", size: 11 }, hovertext: one.said.map(plain).join("<br>"), captureevents: true });
+      shapes.push({
+        type: "line",
+        x0: 0,
+        x1: 1,
+        xref: "paper",
+        y0: y,
+        y1: y,
+        line: { color: "--published", width: 1, dash: "dot" },
+      });
+      annotations.push({
+        x: index / unmeasured.length,
+        xref: "paper",
+        y,
+        text: plain(one.name),
+        showarrow: false,
+        xanchor: "left",
+        yanchor: "bottom",
+        font: { color: "--published", size: 11 },
+        hovertext: one.said.map(plain).join("<br>"),
+        captureevents: true,
+      });
     }
     return { shapes, annotations };
   }
@@ -135,13 +238,18 @@ function explore(section, data) {
     const shown = visible();
     count.textContent = `${shown.length} of ${networks.length} networks`;
     const title = (key) => ({ title: { text: plain(axes.find((axis) => axis.key === key).title), standoff: 8 } });
-    Plotly.react(plot, tracesOf(shown), layoutOf({ xaxis: title(state.x), yaxis: title(state.y), ...shapesOf() }), CONFIG);
+    Plotly.react(
+      plot,
+      tracesOf(shown),
+      layoutOf({ xaxis: title(state.x), yaxis: title(state.y), ...shapesOf() }),
+      CONFIG,
+    );
     drawPanel(panel, data, state, { select, compare, labelOf });
   }
   function select(index) {
     if (!networks[index]) return;
     state.selected = index;
-    history.replaceState(null, "", `#network=${encodeURIComponent(networks[index].name)}`);
+    history.replaceState(null, "", `#network=${encodeURIComponent(keyOf(networks[index]))}`);
     draw();
   }
   function compare(index) {
@@ -151,18 +259,21 @@ function explore(section, data) {
   function step(by) {
     const order = visible().sort((a, b) => value(a, state.x)[0] - value(b, state.x)[0]);
     const now = order.indexOf(networks[state.selected]);
-    const next = by === -Infinity ? 0 : by === Infinity ? order.length - 1 : Math.min(Math.max(now + by, 0), order.length - 1);
+    const next =
+      by === -Infinity ? 0 : by === Infinity ? order.length - 1 : Math.min(Math.max(now + by, 0), order.length - 1);
     if (order.length) select(networks.indexOf(order[next]));
   }
   const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity, End: Infinity };
   plot.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in steps) { event.preventDefault(); step(steps[event.key]); }
+    if (event.key in steps) {
+      event.preventDefault();
+      step(steps[event.key]);
+    }
     if (event.key === "c") compare(state.selected);
   });
   const byName = () => {
-    const name = decodeURIComponent(location.hash.replace(/^#network=/, ""));
-    const index = location.hash.startsWith("#network=") ? networks.findIndex((n) => n.name === name) : -1;
+    const index = networks.findIndex((n) => location.hash === `#network=${encodeURIComponent(keyOf(n))}`);
     if (index >= 0) state.selected = index;
     return index >= 0;
   };
@@ -172,22 +283,31 @@ function explore(section, data) {
     const index = points[0].customdata;
     if (index !== undefined) (event.shiftKey ? compare : select)(index);
   });
-  addEventListener("hashchange", () => { if (byName()) { draw(); section.scrollIntoView(); } });
-  linkNames(new Set(networks.map((n) => n.name)));
+  addEventListener("hashchange", () => {
+    if (byName()) {
+      draw();
+      section.scrollIntoView();
+    }
+  });
+  linkNames(data.runs, new Set(networks.map(keyOf)));
   return draw;
 }
 
-/** Let the name of a network in a table select it. */
-function linkNames(names) {
-  for (const cell of document.querySelectorAll("td:first-child")) {
-    const name = cell.textContent;
-    if (names.has(name)) cell.replaceChildren(el("a", { href: `#network=${encodeURIComponent(name)}` }, name));
+/** Let the name of a network in a table select it; the title of a table begins with the run if there are several. */
+function linkNames(runs, keys) {
+  for (const cell of document.querySelectorAll("main > .wide td:first-child, main > details td:first-child")) {
+    const title = cell.closest(".wide").getAttribute("aria-label");
+    const run = runs.length > 1 ? `${runs.find((one) => title.startsWith(`${one}: `))}/` : "";
+    const key = run + cell.textContent;
+    if (keys.has(key))
+      cell.replaceChildren(el("a", { href: `#network=${encodeURIComponent(key)}` }, cell.textContent));
   }
 }
 
 /** Show the selected network beside the one that it is compared with. */
 function drawPanel(panel, data, state, { select, compare, labelOf }) {
-  const one = data.networks[state.selected], other = data.networks[state.other];
+  const one = data.networks[state.selected],
+    other = data.networks[state.other];
   const focused = document.activeElement?.name;
   const opened = [...panel.querySelectorAll("details")].map((one) => one.open);
   const chooser = (name, text, at, onChange) => {
@@ -197,16 +317,40 @@ function drawPanel(panel, data, state, { select, compare, labelOf }) {
     return el("label", {}, text, made);
   };
   panel.replaceChildren(
-    el("div", { className: "controls" }, chooser("network", "network", state.selected, select), chooser("other", "compared with", state.other, compare)),
-    facts(data, one, other), ...(one.stages.length ? [stages(data, one)] : []),
-    ...(one.stages.length && other?.stages.length && other !== one ? [differences(one, other)] : []), ...commands(data, one, other),
+    el(
+      "div",
+      { className: "controls" },
+      chooser("network", "network", state.selected, select),
+      chooser("other", "compared with", state.other, compare),
+    ),
+    facts(data, one, other),
+    ...(one.stages.length ? [stages(data, one)] : []),
+    ...(one.stages.length && other?.stages.length && other !== one ? [differences(one, other)] : []),
+    ...commands(data, one, other),
   );
-  [...panel.querySelectorAll("details")].forEach((one, i) => { one.open = opened[i] ?? one.open; });
+  [...panel.querySelectorAll("details")].forEach((one, i) => {
+    one.open = opened[i] ?? one.open;
+  });
   if (focused === "network" || focused === "other") panel.querySelector(`[name=${focused}]`).focus();
 }
 
-function table(caption, heads, rows) {
-  const made = el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { scope: "col", className: i && text !== "row" ? "" : "left" }, text)))), el("tbody", {}, ...rows));
+function table(caption, heads, rows, texts = ["row"]) {
+  const made = el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        ...heads.map((text, i) =>
+          el("th", { scope: "col", className: i && !texts.includes(text) ? "" : "left" }, text),
+        ),
+      ),
+    ),
+    el("tbody", {}, ...rows),
+  );
   const wide = el("div", { className: "wide", tabIndex: 0 }, made);
   wide.setAttribute("role", "region");
   wide.setAttribute("aria-label", caption);
@@ -216,18 +360,41 @@ function table(caption, heads, rows) {
 const rounded = (v) => v.toLocaleString("en", { maximumSignificantDigits: 4 });
 
 function facts(data, one, other) {
-  const shown = (found) => (found ? (found[1] < found[2] ? `${rounded(found[0])} [${rounded(found[1])}, ${rounded(found[2])}]` : rounded(found[0])) : "unknown");
-  const rows = data.axes.filter((axis) => one.at[axis.key] || other?.at[axis.key]).map((axis) => {
-    const [own, its] = [one.at[axis.key], other?.at[axis.key]];
-    const difference = own && its ? `${own[0] > its[0] ? "+" : ""}${rounded(own[0] - its[0])}` : "";
-    return el("tr", {}, el("th", { scope: "row", className: "left" }, axis.title), el("td", {}, shown(own)), el("td", {}, shown(its)), el("td", {}, difference));
-  });
+  const shown = (found) =>
+    found
+      ? found[1] < found[2]
+        ? `${rounded(found[0])} [${rounded(found[1])}, ${rounded(found[2])}]`
+        : rounded(found[0])
+      : "unknown";
+  const rows = data.axes
+    .filter((axis) => one.at[axis.key] || other?.at[axis.key])
+    .map((axis) => {
+      const [own, its] = [one.at[axis.key], other?.at[axis.key]];
+      const difference = own && its ? `${own[0] > its[0] ? "+" : ""}${rounded(own[0] - its[0])}` : "";
+      return el(
+        "tr",
+        {},
+        el("th", { scope: "row", className: "left" }, axis.title),
+        el("td", {}, shown(own)),
+        el("td", {}, shown(its)),
+        el("td", {}, difference),
+      );
+    });
   const notes = [...one.said.slice(0, 1), ...one.notes].map((text) => [text, el("br")]).flat();
-  return el("div", {}, table("Figures of the two networks", ["", one.name, other ? other.name : "", "difference"], rows), el("p", { className: "notes" }, ...notes));
+  return el(
+    "div",
+    {},
+    table("Figures of the two networks", ["", one.name, other ? other.name : "", "difference"], rows),
+    el("p", { className: "notes" }, ...notes),
+  );
 }
 
 function cellOf(v, { whole = 0, unit = 1, signed = false } = {}) {
-  const made = el("td", { className: whole ? "share" : "" }, v === null ? "" : (signed && v > 0 ? "+" : "") + rounded(v / unit));
+  const made = el(
+    "td",
+    { className: whole ? "share" : "" },
+    v === null ? "" : (signed && v > 0 ? "+" : "") + rounded(v / unit),
+  );
   if (whole) made.style.setProperty("--share", v / whole);
   return made;
 }
@@ -237,13 +404,36 @@ const isPredicted = (network) => network.stages.length > 0 && network.stages[0].
 function stages(data, one) {
   const total = (key) => one.stages.reduce((sum, stage) => sum + stage[key], 0);
   const [params, madds, ms, predicted] = [total("params"), total("madds"), total("ms"), isPredicted(one)];
-  const rows = one.stages.map((stage) => el("tr", {},
-    el("th", { scope: "row", className: "left" }, stage.at), el("td", { className: "left" }, stage.row), el("td", {}, stage.output),
-    cellOf(stage.params, { whole: params, unit: 1e6 }), cellOf(stage.madds, { whole: madds, unit: 1e6 }), cellOf(stage.memory, { unit: 1e3 }),
-    ...(predicted ? [cellOf(stage.ms, { whole: ms })] : [])));
-  const heads = ["stage", "row", "output", "params, M", "multiply-adds, M", "memory, kB", ...(predicted ? ["predicted, ms"] : [])];
+  const rows = one.stages.map((stage) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row", className: "left" }, stage.at),
+      el("td", { className: "left" }, stage.row),
+      el("td", {}, stage.output),
+      cellOf(stage.params, { whole: params, unit: 1e6 }),
+      cellOf(stage.madds, { whole: madds, unit: 1e6 }),
+      cellOf(stage.memory, { unit: 1e3 }),
+      ...(predicted ? [cellOf(stage.ms, { whole: ms })] : []),
+    ),
+  );
+  const heads = [
+    "stage",
+    "row",
+    "output",
+    "params, M",
+    "multiply-adds, M",
+    "memory, kB",
+    ...(predicted ? ["predicted, ms"] : []),
+  ];
   const said = predicted ? [el("p", { className: "notes" }, data.runNotes[one.run].predicted)] : [];
-  return el("details", { open: true }, el("summary", {}, `Stages of ${one.name}`), table("Stages of the network", heads, rows), ...said);
+  return el(
+    "details",
+    { open: true },
+    el("summary", {}, `Stages of ${one.name}`),
+    table("Stages of the network", heads, rows),
+    ...said,
+  );
 }
 
 /** The stages of two networks at each scale of the input, since the rows of two networks have no counterparts. */
@@ -251,26 +441,65 @@ function differences(one, other) {
   const scales = [...new Set([...one.stages, ...other.stages].map((stage) => stage.scale))];
   const order = (scale) => ({ stem: 0, last: 1e6, head: 1e7 })[scale] ?? Number(scale.split("/")[1]);
   const predicted = isPredicted(one) && isPredicted(other) && one.run === other.run;
-  const rows = scales.sort((a, b) => order(a) - order(b)).map((scale) => {
-    const [own, its] = [one, other].map((network) => network.stages.filter((stage) => stage.scale === scale));
-    const difference = (key, unit) => cellOf([own, its].map((part) => part.reduce((sum, stage) => sum + stage[key], 0)).reduce((a, b) => a - b), { unit, signed: true });
-    const texts = [own, its].map((part) => part.map((stage) => stage.row).join("\n"));
-    return el("tr", { className: texts[0] === texts[1] ? "" : "changed" }, el("th", { scope: "row", className: "left" }, scale),
-      ...texts.map((text) => el("td", { className: "left rows" }, text)), difference("params", 1e6), difference("madds", 1e6), ...(predicted ? [difference("ms", 1)] : []));
-  });
-  const heads = ["scale", one.name, other.name, "params, M", "multiply-adds, M", ...(predicted ? ["predicted, ms"] : [])];
-  return el("details", {}, el("summary", {}, `Differences from ${other.name}, by scale of the input`), table("Differences of the two networks", heads, rows));
+  const rows = scales
+    .sort((a, b) => order(a) - order(b))
+    .map((scale) => {
+      const [own, its] = [one, other].map((network) => network.stages.filter((stage) => stage.scale === scale));
+      const difference = (key, unit) =>
+        cellOf(
+          [own, its].map((part) => part.reduce((sum, stage) => sum + stage[key], 0)).reduce((a, b) => a - b),
+          { unit, signed: true },
+        );
+      const texts = [own, its].map((part) => part.map((stage) => stage.row).join("\n"));
+      return el(
+        "tr",
+        { className: texts[0] === texts[1] ? "" : "changed" },
+        el("th", { scope: "row", className: "left" }, scale),
+        ...texts.map((text) => el("td", { className: "left rows" }, text)),
+        difference("params", 1e6),
+        difference("madds", 1e6),
+        ...(predicted ? [difference("ms", 1)] : []),
+      );
+    });
+  const heads = [
+    "scale",
+    one.name,
+    other.name,
+    "params, M",
+    "multiply-adds, M",
+    ...(predicted ? ["predicted, ms"] : []),
+  ];
+  return el(
+    "details",
+    {},
+    el("summary", {}, `Differences from ${other.name}, by scale of the input`),
+    table("Differences of the two networks", heads, rows, [one.name, other.name]),
+  );
 }
 
 function commands(data, one, other) {
-  const device = data.runNotes[one.run]?.device, made = [];
+  const device = data.runNotes[one.run]?.device,
+    made = [];
   if (one.file) {
-    made.push(`mnv2search compile ${one.file} -o ${one.output}`, `mnv2search explain ${one.file} --device ${device}`, `mnv2search train ${one.file} --data DATA`);
+    made.push(
+      `mnv2search compile ${one.file} -o ${one.output}`,
+      `mnv2search explain ${one.file} --device ${device}`,
+      `mnv2search train ${one.file} --data DATA`,
+    );
     if (other?.file && other !== one) made.push(`mnv2search diff ${other.file} ${one.file}`);
   }
   const yaml = one.spec.map((line) => data.lines[line]).join("\n");
   const lines = made.map((text) => el("div", { className: "command" }, el("code", {}, text), copyButton(text)));
-  const spec = yaml ? [el("details", {}, el("summary", {}, "spec as YAML"), el("div", { className: "command" }, el("pre", { className: "yaml" }, yaml), copyButton(yaml)))] : [];
+  const spec = yaml
+    ? [
+        el(
+          "details",
+          {},
+          el("summary", {}, "spec as YAML"),
+          el("div", { className: "command" }, el("pre", { className: "yaml" }, yaml), copyButton(yaml)),
+        ),
+      ]
+    : [];
   return [...(made.length ? [el("h3", {}, "Next steps")] : []), ...lines, ...spec];
 }
 
@@ -308,8 +537,15 @@ async function main() {
   });
   const all = () => draws.forEach((draw) => draw());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  addEventListener("beforeprint", () => { root.dataset.print = ""; for (const one of document.querySelectorAll("details")) one.open = true; all(); });
-  addEventListener("afterprint", () => { delete root.dataset.print; all(); });
+  addEventListener("beforeprint", () => {
+    root.dataset.print = "";
+    for (const one of document.querySelectorAll("details")) one.open = true;
+    all();
+  });
+  addEventListener("afterprint", () => {
+    delete root.dataset.print;
+    all();
+  });
   root.dataset.drawn = "";
 }
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnv2search.atomic import write_text
 from mnv2search.errors import DeviceError
 from mnv2search.latency.device_text import SEPARATOR
 from mnv2search.latency.measuring.estimate import LEVEL_QUANTILE, quantile
@@ -22,6 +19,7 @@ from mnv2search.latency.runner.engine import image
 from mnv2search.latency.runtime import Runtime
 from mnv2search.latency.types import BurstRequest, DeviceInfo, LatencyDevice
 from mnv2search.lowering.types import Artifact
+from mnv2search.results.checks import CONFIRMATION, EQUAL_SPEED, Confirmation, write_confirmations
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 
@@ -29,13 +27,10 @@ if TYPE_CHECKING:
     from mnv2search.model.build import MobileNet
 
 
-CONFIRMATION = "confirmation.json"
 # Largest accepted RMS difference from the output of the PyTorch network, relative to the RMS of that output.
 # Rounding in single precision stays below 1e-5; 8-bit weights and activations cause errors of some percent in a
 # network with arbitrary weights.
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 5e-2, "int8": 0.35}
-# Two artifacts are equally fast if their ratio is this close to 1, or 1 is within its interval.
-EQUAL_SPEED = 0.03
 ROUNDS = 12
 BURST_MS = 25.0
 WARM_MS = 5.0
@@ -63,38 +58,6 @@ class ArtifactDevice(Protocol):
     def time_artifacts(self, bursts: Sequence[tuple[Artifact, BurstRequest]]) -> list[list[tuple[int, int]]]:
         """(wall, CPU) time in ns of each run, by burst, in the given order."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
-    """Comparison of our artifact of a network with that of the runtime's own converter.
-
-    Attributes:
-        converter: name and version of the converter.
-        difference: relative RMS difference of our artifact's output from that of the PyTorch network.
-        converter_difference: the same of the converter's artifact.
-        tolerance: largest accepted value of either difference.
-        ratio: latency of our artifact over that of the converter's artifact, measured interleaved.
-        ratio_half_width: half-width of the ratio's 95 % interval.
-    """
-
-    name: str
-    converter: str
-    difference: float
-    converter_difference: float
-    tolerance: float
-    ratio: float
-    ratio_half_width: float
-
-    @property
-    def answers_agree(self) -> bool:
-        """Whether the outputs of both artifacts agree with that of the PyTorch network."""
-        return self.difference <= self.tolerance and self.converter_difference <= self.tolerance
-
-    @property
-    def speeds_agree(self) -> bool:
-        """Whether the latencies of the two artifacts agree within the uncertainty."""
-        return abs(self.ratio - 1) <= max(EQUAL_SPEED, self.ratio_half_width)
 
 
 def can_confirm(device: LatencyDevice) -> bool:
@@ -177,12 +140,6 @@ def disagreements(confirmations: Sequence[Confirmation]) -> Iterator[str]:
                 f"{one.name} differs in latency: our file takes {one.ratio:.3f} ± {one.ratio_half_width:.3f} times "
                 f"as long as that of the converter; 1 ± {max(EQUAL_SPEED, one.ratio_half_width):.3f} is accepted"
             )
-
-
-def write_confirmations(path: Path, confirmations: Sequence[Confirmation]) -> None:
-    """Write confirmations as JSON, atomically."""
-    rows = [asdict(c) | {"answers_agree": c.answers_agree, "speeds_agree": c.speeds_agree} for c in confirmations]
-    write_text(path, json.dumps(rows, indent=2) + "\n")
 
 
 def _confirmed(device: ArtifactDevice, spec: ModelSpec) -> Confirmation:

@@ -1,0 +1,44 @@
+"""The command `report`: the page of a run, or of several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mnv2search.cli import options
+from mnv2search.cli.options import NonEmptyPath
+from mnv2search.cli.output import answer, note
+
+
+@click.command("report")
+@options.run_folders
+@click.option(
+    "-o",
+    "--output",
+    type=NonEmptyPath(),
+    metavar="FILE",
+    help="HTML file to write. Default: report.html in the folder of the run; for several runs, a file beside the "
+    "folder of the first.",
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@options.force
+def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, force: bool) -> None:
+    """Write the interactive report of a run from its records, or of several runs side by side; nothing is measured.
+
+    FOLDER is a run's folder, or its name in results. A report is one HTML file that needs no other file and no
+    network. Prints the path of the file.
+
+    \b
+    Example:
+      mnv2search report results/mnv2-15ms
+    """
+    from mnv2search.workflows.search.report.write import report  # late: --help must not pay for it
+
+    path = report(folders, output=output, force=force)
+    answer([str(path)])
+    if opens:
+        import webbrowser
+
+        if not webbrowser.open(path.resolve().as_uri()):
+            note("no browser was found: open the file by hand")

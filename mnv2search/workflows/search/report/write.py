@@ -1,0 +1,79 @@
+"""Write the page of a run, or of several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnv2search.atomic import write_text
+from mnv2search.errors import OptionError, RecordError
+from mnv2search.report.html.page import page
+from mnv2search.report.search.run_page import comparison_parts
+from mnv2search.results.checks import CONFIRMATION, read_confirmations
+from mnv2search.results.finetuning import Finetuned, finetuned_of_run
+from mnv2search.results.manifest import Manifest
+from mnv2search.results.run_report import RunReport
+from mnv2search.study.types import SearchResult
+from mnv2search.workflows.search.log import recall, recorded, space_of_run
+from mnv2search.workflows.search.outputs import PAGE, write_report
+from mnv2search.workflows.search.report.importances import importances_of
+
+
+def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetuned: Finetuned | None) -> RunReport:
+    """What the page of a run shows, with what its folder keeps.
+
+    Raises:
+        RecordError: a file in the folder is damaged.
+    """
+    space = space_of_run(folder, manifest)
+    items = recorded(folder, space)
+    return RunReport(
+        folder=folder,
+        manifest=manifest,
+        result=result,
+        items=items,
+        finetuned=finetuned,
+        confirmations=read_confirmations(folder / CONFIRMATION),
+        importances=importances_of(space, items) if result.front else (),
+    )
+
+
+def report(runs: Sequence[str | Path], *, output: str | Path | None = None, force: bool = False) -> Path:
+    """Write the page of one run from its records, or a page that compares several runs; returns its path.
+
+    Nothing is measured.
+
+    Args:
+        runs: folders of runs.
+        output: path of the page; by default `report.html` in the folder of the one run, or, for several runs, a file
+            beside the folder of the first that is named after all.
+        force: replace `output` if it exists.
+
+    Raises:
+        OptionError: there are no runs, a run is given twice, or `output` exists.
+        RecordError: a folder is not that of a run, or the run has no front yet.
+    """
+    folders = [Path(run) for run in runs]
+    if not folders:
+        raise OptionError("there are no runs to report on", hint="give the folder of a run, such as results/NAME")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise OptionError("a run is given twice", hint="give each run once")
+    if output is not None and Path(output).exists() and not force:
+        raise OptionError(f"{output} exists", hint="choose another name, or overwrite it with --force")
+    found = [_read(folder) for folder in folders]
+    if len(found) == 1 and output is None:
+        write_report(found[0])
+        return folders[0] / PAGE
+    names = [folder.name for folder in folders]
+    path = folders[0].parent / f"{'+'.join(names)}.html" if output is None else Path(output)
+    write_text(path, page(f"Search {', '.join(names)}", comparison_parts(found)))
+    return path
+
+
+def _read(folder: Path) -> RunReport:
+    manifest, result = recall(folder)
+    if not result.front:
+        raise RecordError(
+            f"{folder} has no front yet", hint=f"`mnv2search front {folder}` says why, and what would help"
+        )
+    return run_report_of(folder, manifest, result, finetuned_of_run(folder, result))
