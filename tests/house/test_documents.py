@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -145,6 +147,13 @@ needs_weights = pytest.mark.skipif(
 MARKS = {"weights": needs_weights}
 
 
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dashboard ends before it serves."""
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(run_server=lambda *_, **__: None))
+
+
+@pytest.mark.usefixtures("no_server")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in COMMANDS])
 def test_the_examples_of_every_help_run(run: Run, name: str, results: Path) -> None:
     Path("search_spaces").symlink_to(ROOT / "search_spaces")
