@@ -17,7 +17,7 @@ from run_requests import run_request
 
 from mnv2search.errors import MissingExtraError, RecordError
 from mnv2search.results.records import EVALUATIONS
-from mnv2search.workflows.search.dashboard import ServerError, copy_study, serve_dashboard
+from mnv2search.workflows.dashboard import ServerError, copy_study, serve_dashboard
 from mnv2search.workflows.search.folder import STUDY_FILE
 from mnv2search.workflows.search.run import run as search
 

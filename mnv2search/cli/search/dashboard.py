@@ -24,7 +24,7 @@ def dashboard_command(folder: Path, port: int) -> None:
       mnv2search dashboard results/mnv2-15ms
     """
     from mnv2search.report.rows import counted  # late: --help must not pay for it
-    from mnv2search.workflows.search.dashboard import serve_dashboard
+    from mnv2search.workflows.dashboard import serve_dashboard
 
     serve_dashboard(
         folder,
