@@ -44,7 +44,7 @@ COMMANDS = {
     "devices": ("hardware", "List the devices to measure on, and why others are unavailable."),
     "device-profile": ("hardware", "Measure a sample of networks from which later runs learn to predict latency."),
     "front": ("search.run", "Show the Pareto front of a run from its records."),
-    "dashboard": ("search.dashboard", "Look at the networks of a run in a browser, with optuna-dashboard."),
+    "dashboard": ("search.dashboard", "Serve the networks of a run in a browser, with optuna-dashboard."),
     "catalog": ("networks", "List published networks with their figures."),
     "verify": ("search.checks", "Count, build and measure the front of a run again."),
     "completion": ("installation", "Print or install the script of shell completion."),

@@ -31,6 +31,7 @@ COMMANDS = [
     "devices",
     "device-profile",
     "front",
+    "dashboard",
     "catalog",
     "verify",
     "completion",
