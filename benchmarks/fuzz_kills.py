@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import hashlib
 import io
 import os
@@ -25,60 +24,21 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import optuna
 import sqlalchemy
 import torch
+from fault_runs import NAME, Ended, Verdict, in_child, judge_folder, judge_front, mnv2search_run
 
-from mnv2search.cli.main import main as command_line
 from mnv2search.results.manifest import read_manifest
 from mnv2search.results.records import read_records
-from mnv2search.workflows.search.checks.verify import verify
-from mnv2search.workflows.search.run import STUDY_FILE
 
-NAME, TRIALS = "it", 13
+TRIALS = 13
 OLD_MS, NEW_MS = 6.0, 5.0
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # The first and the last operations, which create and finish a run, are all tested.
 EDGE_SHARE = 0.3
-
-
-class Ended(NamedTuple):
-    """How a child process ended.
-
-    Attributes:
-        code: exit code, negative for a signal.
-        said: its output on stdout and stderr.
-    """
-
-    code: int
-    said: str
-
-
-def in_child(work: Callable[[], object]) -> Ended:
-    """Call a function in a forked process, which is much faster than a new one that imports everything."""
-    with tempfile.TemporaryFile() as log:
-        child = os.fork()
-        if child == 0:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            code = 1
-            try:
-                work()
-                code = 0
-            except SystemExit as leave:
-                code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-            except BaseException as error:  # noqa: BLE001 - reported by the parent
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        log.seek(0)
-        return Ended(os.waitstatus_to_exitcode(status), log.read().decode(errors="replace"))
 
 
 def count_changes(happens: Callable[[str], None]) -> None:
@@ -104,17 +64,6 @@ def count_changes(happens: Callable[[str], None]) -> None:
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", statement)
     sqlalchemy.event.listen(sqlalchemy.Engine, "commit", lambda _: happens("SQL COMMIT"))
-
-
-def mnv2search_run(root: Path, *words: str) -> Callable[[], object]:
-    """The command line `mnv2search run` with results and cache below a folder."""
-
-    def work() -> None:
-        os.environ["MNV2SEARCH_CACHE"] = str(root / "cache")
-        sys.argv = ["mnv2search", "run", *words, "--output-dir", str(root / "results"), "--quiet"]
-        command_line()
-
-    return work
 
 
 def killed(work: Callable[[], object], *, before: int) -> Ended:
@@ -161,21 +110,12 @@ def changes_of(work: Callable[[], object]) -> int:
 
 def check_sound(folder: Path, *, budget_ms: float) -> None:
     """Raise AssertionError if the folder of a finished run is not valid."""
-    manifest, records = read_manifest(folder), read_records(folder)
-    assert manifest.status == "finished", manifest.status
-    assert manifest.budget.latency_ms == budget_ms, manifest.budget
-    rows = [row["name"] for row in csv.DictReader((folder / "front.csv").read_text().splitlines())]
-    files = [path.stem for path in (folder / "front").iterdir()]
-    assert sorted(rows) == sorted(files), (rows, files)
-    networks = [record.evaluation.spec.name for record in records if record.pick]
-    assert len(networks) == len(set(networks)) == TRIALS, networks
-    assert {record.evaluation.budget.latency_ms for record in records} == {budget_ms}
-    study = optuna.load_study(study_name="mnv2search", storage=f"sqlite:///{folder / STUDY_FILE}")
-    trials = [trial.user_attrs["name"] for trial in study.get_trials(deepcopy=False)]
-    assert trials == networks, (trials, networks)
-    left = [path.name for path in folder.rglob("*") if ".part" in path.name or path.name.endswith("-journal")]
-    assert not left, left
-    assert all(check.holds for check in verify(folder)), "does not verify"
+    assert read_manifest(folder).budget.latency_ms == budget_ms, read_manifest(folder).budget
+    assert {record.evaluation.budget.latency_ms for record in read_records(folder)} == {budget_ms}
+    verdict = Verdict()
+    judge_folder(verdict, folder, (), trials=TRIALS)
+    judge_front(verdict, folder)
+    assert not verdict.faults, verdict.faults
 
 
 def digest_of(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -14,15 +15,18 @@ TEMPORARY = re.compile(r"\..+\.(?P<pid>[0-9]{1,10})\.part(-journal)?", re.DOTALL
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path` and rename it to `path` at the end; on an error, the old file is kept.
 
-    A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in its name.
+    The folder is created if it is missing, unless `makes_folder` is false: a run whose folder was removed must not
+    begin another. A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in
+    its name.
 
     Raises:
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if makes_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -33,22 +37,34 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, makes_folder: bool = True) -> None:
     """Like `write_bytes`, for UTF-8 text."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), makes_folder=makes_folder)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically and flush it to disk.
+def write_bytes(path: Path, data: bytes, *, makes_folder: bool = True) -> None:
+    """Replace a file atomically and flush it to disk; for `makes_folder` see `replacing`.
 
     Raises:
         WriteError: the file cannot be written; the old file is kept.
     """
     try:
-        with replacing(path) as temporary:
+        with replacing(path, makes_folder=makes_folder) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError, *, kept: str = "") -> WriteError:
+    """The error for a file that cannot be written; `kept` says what is not lost.
+
+    >>> write_error(Path("x"), OSError(errno.ENOSPC, "No space left on device"), kept="earlier files are kept").hint
+    'free some space, and run the same command again; earlier files are kept'
+    """
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    fix = "free some space" if is_full else "check that the folder exists and can be written to"
+    hint = f"{fix}, and run the same command again" + (f"; {kept}" if kept else "")
+    return WriteError(f"{path}: cannot be written: {error.strerror}", hint=hint)
 
 
 def sync(path: Path) -> None:

@@ -38,7 +38,7 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
         remove_leftovers(folder)
         yield bool(created)
     finally:
-        if created:
+        if created and (not folder.exists() or is_held(folder, os.fstat(descriptor))):
             _remove_if_empty(folder, created)
         os.close(descriptor)
 
@@ -79,7 +79,7 @@ def _opened(folder: Path) -> int:
         descriptor = os.open(folder / LOCK, flags, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(folder / LOCK, descriptor):
+            if is_held(folder, os.fstat(descriptor)):
                 return descriptor
         except OSError:
             os.close(descriptor)
@@ -87,8 +87,9 @@ def _opened(folder: Path) -> int:
         os.close(descriptor)  # the process that held the lock has removed the folder
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def is_held(folder: Path, lock: os.stat_result) -> bool:
+    """Whether the lock file of a folder is still this one: the folder was not removed, renamed or replaced."""
     try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
+        return os.path.samestat(os.stat(folder / LOCK, follow_symlinks=False), lock)
+    except OSError:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mnv2search.atomic import remove_leftovers, replacing
+from mnv2search.atomic import remove_leftovers, replacing, write_error, write_text
+from mnv2search.errors import WriteError
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +87,19 @@ def test_folders_in_a_folder_are_left_alone_unless_asked(tmp_path: Path, dead: i
     remove_leftovers(tmp_path)
     assert inner.exists()
     assert not own.exists()
+
+
+def test_a_removed_folder_is_not_created_again_unless_allowed(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"run/file: cannot be written: No such file or directory"):
+        write_text(tmp_path / "run" / "file", "new", makes_folder=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "check that the folder exists")]
+)
+def test_the_hint_of_a_failed_write_fits_its_reason(number: int, hint: str) -> None:
+    error = write_error(Path("file"), OSError(number, "why"), kept="the rest is kept")
+    assert error.hint.startswith(hint)
+    assert error.hint.endswith("; the rest is kept")
+    assert error.exit_code == 1

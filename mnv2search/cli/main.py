@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import signal
 import sys
-from types import FrameType
 from typing import cast
 
 import click
 
+from mnv2search.cli.interruption import interruptible
 from mnv2search.cli.output import fail, fail_usage, note, route_warnings
 from mnv2search.errors import Mnv2SearchError
 
@@ -19,6 +18,7 @@ __all__ = ["cli", "main"]
 
 # Environment variable by which a shell requests completions; it does not depend on the name of the program.
 COMPLETE_VARIABLE = "_MNV2SEARCH_COMPLETE"
+INTERRUPTED = 130
 # In the order of typical use; the help texts are here so that --help imports no command.
 COMMANDS = {
     "run": ("search.run", "Search for the most accurate networks within a latency budget."),
@@ -101,12 +101,21 @@ def main() -> None:
     _mend_streams()
     route_warnings()
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        with interruptible():
+            code = _exit_code()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command line; returns its exit code after reporting errors."""
+    try:
         code = cli.main(standalone_mode=False, complete_var=COMPLETE_VARIABLE)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except click.Abort:
-        code = 130
+        code = INTERRUPTED
     except click.ClickException as error:
         fail_usage(error)
         code = error.exit_code
@@ -115,14 +124,14 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         note("interrupted")
-        code = 130
+        code = INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             where = f": {error.filename}" if error.filename else ""
             note(f"error: {error.strerror or error}{where}")
         _discard_stdout()
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _mend_streams() -> None:
@@ -138,9 +147,3 @@ def _mend_streams() -> None:
 def _discard_stdout() -> None:
     """Redirect stdout to the null device after a failed write (`| head`), so that Python does not retry at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle SIGTERM, which schedulers and containers send, like Ctrl-C: finished work is kept."""
-    del number, frame
-    raise KeyboardInterrupt

@@ -6,8 +6,10 @@ all text is escaped here and cannot control the terminal.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -115,6 +117,13 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Print a message on stderr, unless `quiet`."""
     if not quiet:
         print(_wrapped(escaped(text), sys.stderr), file=sys.stderr)
+
+
+def show_cursor() -> None:
+    """Show the cursor of a terminal, as the end of a progress display does; also from a signal handler."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is closed or has no descriptor
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\x1b[?25h")
 
 
 def _wrapped(text: str, stream: TextIO) -> str:

@@ -107,7 +107,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace `manifest.json` atomically."""
-    write_text(folder / MANIFEST, manifest_json(manifest))
+    write_text(folder / MANIFEST, manifest_json(manifest), makes_folder=False)
 
 
 def manifest_json(manifest: Manifest) -> str:

@@ -15,8 +15,9 @@ from msgspec import Meta
 
 from mnv2search.accuracy.evaluators.recorded import content_hash
 from mnv2search.accuracy.types import Accuracy
+from mnv2search.atomic import write_error
 from mnv2search.cost import Cost
-from mnv2search.errors import RecordError, SpecError, WriteError
+from mnv2search.errors import RecordError, SpecError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.results.manifest import FORMAT, MANIFEST, MAX_TRIAL, Count, Seconds, check_format, unreadable
@@ -196,10 +197,7 @@ class RecordWriter:
                 os.fsync(file.fileno())
         except OSError as error:
             _cut_torn_line(self._path)
-            raise WriteError(
-                f"{self._path}: cannot be written: {error.strerror}",
-                hint="free some space and run the same command again; finished trials are kept",
-            ) from error
+            raise write_error(self._path, error, kept="finished trials are kept") from error
 
 
 def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds: bool = True) -> tuple[Record, ...]:

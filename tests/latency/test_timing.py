@@ -9,7 +9,7 @@ from itertools import count, groupby
 import pytest
 from fake_device import INFO, FakeDevice, net
 
-from mnv2search.errors import LatencyError, OptionError
+from mnv2search.errors import DeviceError, LatencyError, OptionError
 from mnv2search.latency.device import MeasuredDevice
 from mnv2search.latency.measuring.timing import Measurer, Settings
 from mnv2search.latency.types import BurstRequest, DeviceInfo, RunSummary
@@ -199,3 +199,14 @@ class NoTimes(MeasuredDevice):
 def test_a_device_that_reports_no_time_is_a_clear_error(low_ms: float) -> None:
     with pytest.raises(LatencyError, match=r"fake reports .* for a"):
         Measurer(NoTimes(low_ms)).measure([net("a")])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: device lost"), OSError(19, "No such device")])
+def test_a_driver_that_loses_its_device_is_a_clear_error(error: Exception) -> None:
+    def lose(name: str, at: float) -> tuple[float, float]:
+        if at > 0.05:
+            raise error
+        return 0.0, 0.0
+
+    with pytest.raises(DeviceError, match=rf"fake failed with \w+: .*{error.args[-1]}"):
+        Measurer(FakeDevice({"a": 1.0, "reference": 1.0}, lose)).measure([net("a")])

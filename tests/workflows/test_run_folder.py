@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from run_requests import run_request
 
-from mnv2search.errors import RecordError
+from mnv2search.errors import RecordError, WriteError
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.study.types import Progress, Settings
@@ -67,6 +69,68 @@ def test_force_leaves_the_old_run_whole_until_the_new_one_has_a_manifest(
     with pytest.raises(KilledError):
         run(request(tmp_path, latency_ms=6.0, force=True), on_progress=nothing)
     assert contents(folder) == before
+
+
+def removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("renamed"))
+
+
+def replaced_by_another_run(folder: Path) -> None:
+    removed(folder)
+    folder.mkdir()
+    for name in (".lock", "manifest.json", "evaluations.jsonl"):
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("phase", ["baseline", "search", "final"])
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [(removed, []), (renamed, []), (replaced_by_another_run, [".lock", "evaluations.jsonl", "manifest.json"])],
+)
+def test_a_run_whose_folder_is_gone_stops_and_makes_no_other(
+    change: Callable[[Path], None], left: list[str], phase: str, tmp_path: Path
+) -> None:
+    wanted = request(tmp_path)
+    done: list[Path] = []
+
+    def progressed(progress: Progress) -> None:
+        if progress.phase == phase and not done:
+            done.append(tmp_path / "run")
+            change(tmp_path / "run")
+
+    with pytest.raises(WriteError, match="was removed or renamed while the run used it"):
+        run(wanted, on_progress=progressed)
+    assert done
+    found = (tmp_path / "run").glob("*")
+    assert sorted(path.name for path in found) == left
+    assert all(path.read_bytes() == b"" for path in (tmp_path / "run").glob("*"))
+
+
+def test_a_renamed_run_resumes_under_its_new_name(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="was removed or renamed"):
+        run(
+            request(tmp_path),
+            on_progress=lambda _: renamed(tmp_path / "run") if (tmp_path / "run").exists() else None,
+        )
+    before = contents(tmp_path / "renamed").get(EVALUATIONS, b"")
+    outcome = run(resume_request(tmp_path / "renamed"), on_progress=nothing)
+    assert outcome.result.front
+    assert contents(tmp_path / "renamed")[EVALUATIONS].startswith(before)
+
+
+def test_an_interruption_of_a_run_that_cannot_be_written_is_one(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == "search":
+            removed(tmp_path / "run")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request(tmp_path), on_progress=interrupt)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

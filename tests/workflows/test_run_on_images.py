@@ -44,11 +44,13 @@ from mnv2search.training.train import train as train_network
 from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import shipping as module
 from mnv2search.workflows.search import time_shares
+from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.finetune import finetune
 from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, best_of, candidates_of
 from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
+from mnv2search.workflows.search.ship_weights import ship_finetuned
 from mnv2search.workflows.search.shipping import train_best
 from mnv2search.workflows.search.time_shares import TimeShares
 
@@ -176,6 +178,19 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Outco
             finetunes=True,
         )
         return ran(request, tick_s=0.003)
+
+
+def test_a_front_with_trained_networks_verifies(outcome: Outcome, images: Dataset, tmp_path: Path) -> None:
+    folder = shutil.copytree(outcome.folder, tmp_path / "it")
+    front = {e.spec for e in outcome.result.front}
+    others = [e for e in outcome.result.finalists if e.spec not in front]
+    request = {"folder": folder / "finetune", "time_s": 3.0, "best_s": 2.0, "clock": CountingClock(0.02)}
+    found = finetuned_of(others[:1], images, **request)
+    assert found is not None
+    ship_finetuned(folder, found)
+    checks = verify(folder)
+    assert {check.then.spec for check in checks} == {*front, others[0].spec}
+    assert all(check.holds for check in checks)
 
 
 def test_the_last_of_the_rounds_is_trained_for_longest_and_shipped(finetuned: Outcome) -> None:

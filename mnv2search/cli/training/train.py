@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import click
 
 from mnv2search.cli import options
+from mnv2search.cli.interruption import SIGNALS, interrupt
 from mnv2search.cli.options import FILE, Positive
 from mnv2search.cli.output import emit, note
 from mnv2search.errors import StoppedError
@@ -186,24 +187,25 @@ def supernet_command(
 def stop_requests(*, processes: int) -> Iterator[Callable[[], bool]]:
     """Handle signals; yields a function that returns whether to stop after the current step, with a checkpoint.
 
-    A second signal ends a single process at once. It does not end one of several processes, since one Ctrl-C arrives
-    twice, from the terminal and from torchrun; torchrun kills a process that takes too long.
+    A second signal interrupts a single process without a checkpoint, and a third ends it at once. They do not end
+    one of several processes, since one Ctrl-C arrives twice, from the terminal and from torchrun; torchrun kills a
+    process that takes too long.
     """
     asked = False
 
-    def interrupt(_: int, __: FrameType | None) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked and processes == 1:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         asked = True
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(one, interrupt) for one in signals]
+    before = [signal.signal(one, ask) for one in SIGNALS]
     try:
         yield lambda: asked
     finally:
-        for one, handler in zip(signals, before, strict=True):
-            signal.signal(one, handler)
+        for one, handler in zip(SIGNALS, before, strict=True):
+            if signal.getsignal(one) is ask:  # otherwise `interrupt` has changed it
+                signal.signal(one, handler)
 
 
 @contextmanager

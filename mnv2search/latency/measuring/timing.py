@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeAlias
 
-from mnv2search.errors import DeviceError, LatencyError, OptionError
+from mnv2search.errors import DeviceError, LatencyError, Mnv2SearchError, OptionError
 from mnv2search.latency.measuring.estimate import Estimate, Visit, estimate, level_ms, reference_level_ms, visit_of
 from mnv2search.latency.measuring.exclusive import exclusive
 from mnv2search.latency.measuring.throttling import Cooler
@@ -253,4 +253,15 @@ class _InThisProcess:
         self._runner = lru_cache(maxsize=loaded + 1)(device.prepare)
 
     def bursts(self, requests: Sequence[BurstRequest]) -> list[list[tuple[int, int]]]:
-        return [request.timed(self._runner(request.spec), self._clock) for request in requests]
+        return [self._burst(request) for request in requests]
+
+    def _burst(self, request: BurstRequest) -> list[tuple[int, int]]:
+        try:
+            return request.timed(self._runner(request.spec), self._clock)
+        except Mnv2SearchError:
+            raise
+        except (OSError, RuntimeError) as error:  # of a driver whose device was lost
+            raise DeviceError(
+                f"{self.info.name} failed with {request.spec.name}: {type(error).__name__}: {error}",
+                hint="check that the device is still there, and run the same command again",
+            ) from error

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mnv2search.atomic import remove_leftovers, write_text
-from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
-from mnv2search.locking import LOCK, folder_lock
+from mnv2search.atomic import remove_leftovers, write_error, write_text
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError
+from mnv2search.locking import LOCK, folder_lock, is_held
 from mnv2search.results.finetuning import BEFORE, FINETUNE
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
@@ -52,7 +52,7 @@ def open_run(folder: Path, wanted: Manifest, *, force: bool) -> Manifest:
         write_manifest(folder, replace(manifest, status=STARTING))
         _clear(folder)
         manifest = replace(manifest, status="running")
-    write_text(folder / SPACE, manifest.space)
+    write_text(folder / SPACE, manifest.space, makes_folder=False)
     return manifest
 
 
@@ -104,10 +104,12 @@ def locked(folder: Path) -> Iterator[None]:
     accuracy: measured latencies are kept in the cache.
     """
     with folder_lock(folder, busy="another run", hint="use another --name or --output-dir") as is_new:
+        lock = (folder / LOCK).stat()
         try:
             yield
         except Mnv2SearchError as error:
-            if is_new and not _holds_anything(folder, but_latencies=isinstance(error, OptionError)):
+            is_own = is_new and is_held(folder, lock)
+            if is_own and not _holds_anything(folder, but_latencies=isinstance(error, OptionError)):
                 _remove(folder)
             raise
 
@@ -186,4 +188,4 @@ def _append(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror}", hint="free some space") from error
+        raise write_error(path, error) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mnv2search.errors import RecordError
-from mnv2search.locking import LOCK
+from mnv2search.errors import RecordError, WriteError
+from mnv2search.locking import LOCK, is_held
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, RecordWriter, read_records
 from mnv2search.spec.space import SearchSpace
@@ -114,18 +115,21 @@ class RunLog:
 
     def __init__(self, folder: Path, manifest: Manifest, *, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock
+        self._lock = (folder / LOCK).stat()
         self._records = RecordWriter(folder / EVALUATIONS)
         self.earlier_s = manifest.elapsed_s
         self.write(manifest)
 
     def write(self, manifest: Manifest) -> None:
         """Replace the manifest."""
+        self.check()
         write_manifest(self._folder, manifest)
         self.manifest = manifest
         self._written_at = self._clock()
 
     def evaluated(self, item: Evaluated, *, elapsed_s: float) -> None:
         """Append an evaluation, with the time since this part of the run began."""
+        self.check()
         self._records.write(
             Record(
                 trial=item.trial,
@@ -137,8 +141,22 @@ class RunLog:
         )
         self.charge(elapsed_s)
 
+    def interrupt(self) -> None:
+        """Mark the run as interrupted, if its folder can be written to; otherwise, its free lock shows it."""
+        with contextlib.suppress(WriteError):
+            self.write(replace(self.manifest, status="interrupted"))
+
+    def check(self) -> None:
+        """Raise `WriteError` if the folder was removed or renamed; another of its name is not ours."""
+        if not is_held(self._folder, self._lock):
+            raise WriteError(
+                f"{self._folder} was removed or renamed while the run used it",
+                hint="run the same command again, or resume the renamed folder with --resume",
+            )
+
     def charge(self, elapsed_s: float) -> None:
         """Count the time since this part of the run began as used."""
+        self.check()
         self.manifest = replace(self.manifest, elapsed_s=self.earlier_s + elapsed_s)
         if self._clock() - self._written_at >= INTERVAL_S:
             self.write(self.manifest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnv2search.atomic import write_bytes, write_text
+from mnv2search.atomic import write_bytes, write_error, write_text
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.report.html.page import Picture, page
 from mnv2search.report.plot import front_png
@@ -34,6 +34,8 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: 
         RecordError: a file cannot be written.
     """
     kept = {front_path(folder, evaluation) for evaluation in result.front}
+    if kept:
+        make_front(folder)
     for evaluation in result.front:
         write_spec(front_path(folder, evaluation), evaluation)
     for stale in set((folder / "front").glob("*.yaml")) - kept:
@@ -42,8 +44,8 @@ def write_outputs(folder: Path, result: SearchResult, *, budget: Budget, ships: 
         write_spec(folder / "ship.yaml", result.ship)
     elif ships:
         (folder / "ship.yaml").unlink(missing_ok=True)
-    write_text(folder / "front.csv", front_csv(result.front, ship=result.ship))
-    write_bytes(folder / "front.png", _drawn(folder, result, budget))
+    write_text(folder / "front.csv", front_csv(result.front, ship=result.ship), makes_folder=False)
+    write_bytes(folder / "front.png", _drawn(folder, result, budget), makes_folder=False)
 
 
 def write_report(run: RunReport) -> None:
@@ -60,15 +62,16 @@ def write_report(run: RunReport) -> None:
     if finetuned is not None:
         trained = {e.spec: e for e in finetuned.trained}
         members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
-        write_text(folder / "front.csv", front_csv(members, ship=finetuned.trained[finetuned.best]))
+        text = front_csv(members, ship=finetuned.trained[finetuned.best])
+        write_text(folder / "front.csv", text, makes_folder=False)
     parts = list(run_parts(run))
     if finetuned is not None and len(finetuned.networks) > 1:
         picture = _trained_picture(folder, finetuned, run.manifest.budget)
-        write_bytes(folder / TRAINED, picture.png)
+        write_bytes(folder / TRAINED, picture.png, makes_folder=False)
         parts.append(picture)
     else:
         (folder / TRAINED).unlink(missing_ok=True)
-    write_text(folder / PAGE, page(f"Search {folder.name}", parts))
+    write_text(folder / PAGE, page(f"Search {folder.name}", parts), makes_folder=False)
 
 
 def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
@@ -100,6 +103,18 @@ def front_path(folder: Path, evaluation: Evaluation, *, suffix: str = ".yaml") -
     return folder / "front" / f"{file_name(evaluation.spec.name)}{suffix}"
 
 
+def make_front(folder: Path) -> None:
+    """Create the folder of the front in the folder of a run.
+
+    Raises:
+        WriteError: the folder of the run is missing or cannot be written to.
+    """
+    try:
+        (folder / "front").mkdir(exist_ok=True)
+    except OSError as error:
+        raise write_error(folder / "front", error) from error
+
+
 def write_spec(path: Path, evaluation: Evaluation) -> None:
     """Write a spec, with latency and accuracy as comments."""
     accuracy = evaluation.accuracy
@@ -111,4 +126,4 @@ def write_spec(path: Path, evaluation: Evaluation) -> None:
         lines.append(f"# {accuracy_phrase(accuracy)}")
         lines += [f"# {accuracy.note}"] if accuracy.note else []
     comments = [escaped(" ".join(line.splitlines())) for line in lines]
-    write_text(path, "\n".join(comments) + "\n" + dumps(evaluation.spec))
+    write_text(path, "\n".join(comments) + "\n" + dumps(evaluation.spec), makes_folder=False)

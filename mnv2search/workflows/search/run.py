@@ -224,7 +224,7 @@ def _result(search: Search, log: RunLog) -> tuple[SearchResult, tuple[str, ...]]
     try:
         result = search.run()
     except KeyboardInterrupt:
-        log.write(replace(log.manifest, status="interrupted"))
+        log.interrupt()
         raise
     finally:
         notes = _saved(search)
@@ -267,6 +267,7 @@ def _finished(
 ) -> Outcome:
     whole = Deadline(request.settings.time_s, clock=clock, spent_s=log.earlier_s + result.elapsed_s)
     earlier = finetuned_of_run(folder, result) if request.finetunes else None
+    log.check()
     write_outputs(folder, result, budget=request.budget, ships=earlier is None)
     log.write(replace(log.manifest, elapsed_s=whole.elapsed_s))
     try:
@@ -281,12 +282,14 @@ def _finished(
             on_progress=on_progress,
         )
     except KeyboardInterrupt:
-        log.write(replace(log.manifest, status="interrupted", elapsed_s=whole.elapsed_s))
+        log.manifest = replace(log.manifest, elapsed_s=whole.elapsed_s)
+        log.interrupt()
         raise
     result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
     status: Status = "finished" if result.front else "nothing fits"
     manifest = replace(log.manifest, status=status, finished_at=_now(), elapsed_s=whole.elapsed_s)
     detail = evaluator.info.detail
+    log.check()
     write_report(RunReport(folder=folder, manifest=manifest, result=result, finetuned=finetuned, detail=detail))
     log.write(manifest)
     return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)

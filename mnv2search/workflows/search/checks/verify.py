@@ -12,6 +12,7 @@ from mnv2search.latency.measuring.timing import OnProgress
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.results.checks import Check
+from mnv2search.results.finetuning import finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
@@ -49,6 +50,8 @@ def verify(
 ) -> tuple[Check, ...]:
     """Recount, rebuild and measure every network of a front again, side by side, by default on the run's device.
 
+    Networks that were trained at the end of the run are verified too.
+
     With `trusts`, the device that the manifest names is opened even if someone else made the folder.
 
     Raises:
@@ -68,7 +71,8 @@ def verify(
             evaluates=False,
             hint="choose a device with --device, or check the manifest and add --trust",
         )
-    recorded = {e.spec.name: e for e in result.front}
+    trained = finetuned_of_run(folder, result)
+    recorded = {e.spec.name: e for e in (*(trained.front if trained else ()), *result.front)}
     specs = sorted(_specs(files, recorded), key=lambda spec: -rank_of(recorded[spec.name]))  # as the table
     with open_device(device or manifest.device.name) as opened:
         latencies = (
@@ -94,7 +98,8 @@ def _specs(files: Sequence[Path], recorded: Mapping[str, Evaluation]) -> list[Mo
     for file, name in zip(files, names, strict=True):
         if name not in recorded or names.count(name) > 1:
             raise RecordError(
-                f"{file}: {name} is not on the front of the records, or occurs twice", hint="remove it, or restore it"
+                f"{file}: {name} is neither on the front of the records nor trained, or occurs twice",
+                hint="remove it, or restore it",
             )
     if missing := sorted(recorded.keys() - set(names)):
         raise RecordError(f"{files[0].parent}: {missing[0]}.yaml is missing", hint="restore it")

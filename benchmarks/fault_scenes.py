@@ -1,0 +1,166 @@
+"""The scene of a fault: a folder with an evaluator, a device and a search in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from fault_runs import NAME, Started, mnv2search_run
+from fuzz_evaluators import running_in
+
+from mnv2search.results.manifest import MANIFEST
+from mnv2search.workflows.search import request as request_module
+from mnv2search.workflows.search import run as run_module
+
+TRIALS = 13
+COMMAND = ("--latency-ms", "5", "--trials", str(TRIALS), "--space", "mnv2-multipliers")
+PHASES = ("baseline", "calibration", "search", "final", "write_outputs", "write_report")
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+# Called for each network; how the calls behave is read from a file, so that it can be mended.
+FUNCTION = """
+import select, sys, time, zlib
+from pathlib import Path
+HERE = Path(__file__).parent
+def accuracy(spec, seed):
+    (HERE / "called").touch()
+    if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((HERE / "after").read_text()):
+        exec((HERE / "behaviour").read_text())
+    select.select([], [], [], 0.002)  # the fake clock breaks time.sleep
+    value = 0.5 + zlib.crc32(repr((spec.blocks, spec.width, spec.resolution)).encode()) / 2**34
+    with (HERE / "calls").open("a") as file:
+        file.write(".")
+    return value
+"""
+# The same as a program; errors of a program are not printed, since a shown traceback of its own would be counted.
+PROGRAM = """
+import os, resource, signal, subprocess, sys, time, zlib
+from pathlib import Path
+HERE, SPEC = Path(__file__).parent, Path(sys.argv[-1]).read_text()
+sys.excepthook = lambda *_: None
+def answer():
+    print(0.5 + zlib.crc32(SPEC.split("\\n", 2)[-1].encode()) / 2**34, flush=True)
+    with (HERE / "calls").open("a") as file:
+        file.write(".")
+if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((HERE / "after").read_text()):
+    exec((HERE / "behaviour").read_text())
+answer()
+"""
+# A device that is there as long as a file is.
+DEVICE = """
+import time
+from pathlib import Path
+from mnv2search.errors import DeviceError
+from mnv2search.latency.runtimes.simulated import SimulatedDevice
+GONE = Path(__file__).parent.parent / "gone"
+class Vanishing(SimulatedDevice):
+    def prepare(self, spec):
+        run = super().prepare(spec)
+        def vanishing():
+            if GONE.exists():
+                exec(GONE.read_text())
+            time.sleep(0.0001)
+            run()
+        return vanishing
+"""
+ENTRY_POINT = "[mnv2search.devices]\nvanishing = vanishing:Vanishing\n"
+
+
+@dataclass
+class Scene:
+    """A folder in which one search is disturbed.
+
+    Attributes:
+        root: the folder; the run's folder is `results/it` in it.
+        rng: random numbers of this repetition.
+        whole_s: duration of an undisturbed search.
+        evaluator, device: what `--accuracy` and `--device` name; an empty evaluator is `function.py`.
+        command: other words of the command line; `trials` is the number of trials if it limits them.
+        clock: file with the offset of the clock in s, if the search runs in a new process with `libfaketime`.
+    """
+
+    root: Path
+    rng: Random
+    whole_s: float = 1.0
+    evaluator: str = ""
+    device: str = "simulated"
+    name: str = NAME
+    command: tuple[str, ...] = COMMAND
+    trials: int | None = TRIALS
+    clock: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, content in (("function.py", FUNCTION), ("program.py", PROGRAM), ("plugin/vanishing.py", DEVICE)):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(content)
+        plugin = self.root / "plugin" / "vanishing-1.dist-info"
+        plugin.mkdir()
+        (plugin / "entry_points.txt").write_text(ENTRY_POINT)
+        (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: vanishing\nVersion: 1\n")
+        (self.root / "calls").touch()
+        os.environ["MNV2SEARCH_CACHE"] = str(self.root / "cache")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.root / "results" / self.name
+
+    @property
+    def program(self) -> str:
+        """The evaluator that runs `program.py`."""
+        return f"command:timeout_s=2,{sys.executable} -S {self.root / 'program.py'} {{spec}}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command line after `mnv2search run`: to resume if there is a run, otherwise the whole command."""
+        if (self.folder / MANIFEST).exists():
+            return ("--resume", self.name, "--no-confirm")
+        evaluator = self.evaluator or f"python:{self.root / 'function.py'}:accuracy"
+        return (*self.command, "--device", self.device, "--accuracy", evaluator, "--name", self.name, "--no-confirm")
+
+    def start(self) -> Started:
+        """Start or resume the search in a process of its own."""
+        work = mnv2search_run(self.root, *self.words)
+
+        def set_up_and_work() -> None:
+            sys.path.insert(0, str(self.root / "plugin"))
+            request_module.LEAST_S_TO_SHARE = 0.0  # the shortest search with trainings at its end
+            work()
+
+        if self.clock is not None:
+            return Started(lambda: self._execute(self.clock))
+        return Started(set_up_and_work, run_module=run_module)
+
+    def _execute(self, clock: Path | None) -> None:
+        words = ("run", *self.words, "--output-dir", str(self.root / "results"))
+        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        os.execve(sys.executable, [sys.executable, "-m", "mnv2search", *words], environment)
+
+    def wait_for_moment(self, started: Started) -> bool:
+        """Wait until a random time after the start or after a random phase began; returns whether the search runs."""
+        phase = self.rng.choice(("", *PHASES))
+        return (not phase or started.wait_for(phase)) and self.wait_a_moment(started)
+
+    def wait_a_moment(self, started: Started) -> bool:
+        """Wait for a random time, rather a short one; returns whether the search still runs."""
+        return started.wait(self.whole_s / len(PHASES) * self.rng.random() ** 2)
+
+    def misbehave(self, behaviour: str, *, after: int) -> None:
+        """Let the evaluator do something after so many calls, until `behave`."""
+        (self.root / "after").write_text(str(after))
+        (self.root / "behaviour").write_text(behaviour)
+
+    def behave(self) -> None:
+        """End the effect of `misbehave`."""
+        (self.root / "behaviour").unlink(missing_ok=True)
+
+    def answers(self) -> int:
+        """How often the evaluator has answered."""
+        return len((self.root / "calls").read_text())
+
+    def processes_left(self) -> list[int]:
+        """PIDs of processes with the scene's folder in their command line."""
+        return running_in(self.root)
