@@ -136,7 +136,9 @@ def measured(
     url: str, database: str, name: str, *, workers: int, seconds: float, history: int, rounds: int
 ) -> list[str]:
     """The cells of a row: the figures of one run."""
-    trials, context = workers * rounds, multiprocessing.get_context("fork")
+    # a process that has used gRPC cannot be forked
+    context = multiprocessing.get_context("spawn" if url.startswith("grpc") else "fork")
+    trials = workers * rounds
     described = RunDescription(name=name, created_at="now", manifest="{}", work="")
     with SharedStudy.create(database, described, replaces=True) as study:
         study_id = study._id
