@@ -137,13 +137,15 @@ def measured(
 ) -> list[str]:
     """The cells of a row: the figures of one run."""
     # a process that has used gRPC cannot be forked
-    context = multiprocessing.get_context("spawn" if url.startswith("grpc") else "fork")
+    start = multiprocessing.get_context("spawn").Process
+    if not url.startswith("grpc"):
+        start = multiprocessing.get_context("fork").Process  # type: ignore[assignment]
     trials = workers * rounds
     described = RunDescription(name=name, created_at="now", manifest="{}", work="")
     with SharedStudy.create(database, described, replaces=True) as study:
         study_id = study._id
     write_history(database, study_id, history)
-    processes = [context.Process(target=run_worker, args=(url, name, i, seconds)) for i in range(workers)]
+    processes = [start(target=run_worker, args=(url, name, i, seconds)) for i in range(workers)]
     for process in processes:
         process.start()
     with SharedStudy.join(url, name) as study:
