@@ -136,12 +136,16 @@ def measured(
     url: str, database: str, name: str, *, workers: int, seconds: float, history: int, rounds: int
 ) -> list[str]:
     """The cells of a row: the figures of one run."""
-    trials, context = workers * rounds, multiprocessing.get_context("fork")
+    # a process that has used gRPC cannot be forked
+    start = multiprocessing.get_context("spawn").Process
+    if not url.startswith("grpc"):
+        start = multiprocessing.get_context("fork").Process  # type: ignore[assignment]
+    trials = workers * rounds
     described = RunDescription(name=name, created_at="now", manifest="{}", work="")
     with SharedStudy.create(database, described, replaces=True) as study:
         study_id = study._id
     write_history(database, study_id, history)
-    processes = [context.Process(target=run_worker, args=(url, name, i, seconds)) for i in range(workers)]
+    processes = [start(target=run_worker, args=(url, name, i, seconds)) for i in range(workers)]
     for process in processes:
         process.start()
     with SharedStudy.join(url, name) as study:

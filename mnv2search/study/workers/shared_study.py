@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
@@ -24,6 +25,7 @@ from mnv2search.errors import RecordError, StorageError
 from mnv2search.locking import file_lock
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
 from mnv2search.study.workers.storage_url import (
+    LostStorageError,
     add_state_index,
     close_storage,
     masked,
@@ -34,6 +36,8 @@ from mnv2search.study.workers.storage_url import (
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
+# Time for which an operation is repeated while the storage cannot be reached, and the pause before each repetition.
+PATIENCE_S, RETRY_S = 120.0, 1.0
 # Attributes of the study.
 RUN, STATUS, OWNER, WORKER = "mnv2search", "status", "owner", "worker:"
 # Attributes of a trial.
@@ -52,6 +56,10 @@ class Unfinished:
 class SharedStudy:
     """A study in a storage, opened by `create` or `join`; a context manager that closes its connections.
 
+    Attributes:
+        patience_s: time for which an operation is repeated while the storage cannot be reached. Messages about this
+            process, such as `beat`, are not repeated.
+
     Raises:
         StorageError: the storage cannot be used (raised by any method).
     """
@@ -59,6 +67,7 @@ class SharedStudy:
     def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
         self._url, self._storage, self._id = url, storage, study_id
         self._has_rivals = False
+        self.patience_s = PATIENCE_S
         file = sqlite_file(url)
         self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
 
@@ -133,8 +142,7 @@ class SharedStudy:
             system_attrs={},
             intermediate_values={},
         )
-        with storage_errors(self._url):
-            return self._storage.create_new_trial(self._id, waiting)
+        return self._call(lambda: self._storage.create_new_trial(self._id, waiting))
 
     def unfinished(self) -> dict[int, Unfinished]:
         """The waiting and running trials by id, in order."""
@@ -143,8 +151,7 @@ class SharedStudy:
 
     def outcome(self, trial_id: int) -> Answer | Failure:
         """What a finished trial ended with."""
-        with storage_errors(self._url):
-            return _outcome(self._storage.get_trial(trial_id))
+        return _outcome(self._call(lambda: self._storage.get_trial(trial_id)))
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
         """Yield id, network and outcome (None if unfinished) of every trial, in order."""
@@ -173,9 +180,7 @@ class SharedStudy:
         if self._has_rivals:
             random.shuffle(waiting)
         for trial_id, job in waiting:
-            if self._change(trial_id, TrialState.RUNNING):
-                with storage_errors(self._url):
-                    self._storage.set_trial_user_attr(trial_id, TAKEN_BY, worker)
+            if self._change(trial_id, TrialState.RUNNING) and self._set(trial_id, TAKEN_BY, worker):
                 return trial_id, job
             self._has_rivals = True
         return None
@@ -209,14 +214,12 @@ class SharedStudy:
 
     def attributes(self) -> dict[str, Any]:
         """The attributes of the study: `RUN`, `STATUS`, `OWNER`, and one for each worker."""
-        with storage_errors(self._url):
-            return self._storage.get_study_user_attrs(self._id)
+        return self._call(lambda: self._storage.get_study_user_attrs(self._id))
 
     # -- storage ---------------------------------------------------------------------------------------------------
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        with storage_errors(self._url):
-            found = self._storage.get_all_trials(self._id, deepcopy=False, states=states)
+        found = self._call(lambda: self._storage.get_all_trials(self._id, deepcopy=False, states=states))
         return sorted(found, key=lambda trial: trial._trial_id)
 
     def _write(self, key: str, value: object) -> None:
@@ -226,22 +229,41 @@ class SharedStudy:
     def _end(
         self, trial_id: int, state: TrialState, key: str, value: Answer | Failure, values: list[float] | None
     ) -> bool:
+        return self._set(trial_id, key, msgspec.to_builtins(value)) and self._change(trial_id, state, values)
+
+    def _set(self, trial_id: int, key: str, value: object) -> bool:
+        """Set an attribute of a trial; returns False if the trial is already finished."""
         try:
-            with storage_errors(self._url):
-                self._storage.set_trial_user_attr(trial_id, key, msgspec.to_builtins(value))
+            self._call(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
         except UpdateFinishedTrialError:
             return False
-        return self._change(trial_id, state, values)
+        return True
 
     def _change(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
         """Change the state of a trial; returns whether this process was the one to do it."""
         # SQLite has no row locks, so that two processes could start the same trial
         lock = contextlib.nullcontext() if self._lock_path is None else file_lock(self._lock_path)
         try:
-            with lock, storage_errors(self._url):
-                return self._storage.set_trial_state_values(trial_id, state, values)
+            with lock:
+                return self._call(lambda: self._storage.set_trial_state_values(trial_id, state, values))
         except UpdateFinishedTrialError:
             return False
+
+    def _call(self, operation: Callable[[], T]) -> T:
+        """The result of an operation, tried again while the storage cannot be reached, such as during a restart.
+
+        An operation that was carried out before the connection was lost may be repeated. At worst, a network is
+        evaluated for nothing: its trial is added twice, or runs without a worker's name until it is put back.
+        """
+        ends = time.monotonic() + self.patience_s
+        while True:
+            try:
+                with storage_errors(self._url):
+                    return operation()
+            except LostStorageError:
+                if time.monotonic() >= ends:
+                    raise
+            time.sleep(RETRY_S)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,10 @@ DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "postgres": ("postgr
 FORMS = "write a file such as shared.sqlite3, postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT"
 
 
+class LostStorageError(StorageError):
+    """The storage cannot be reached, or a statement failed; it may succeed later."""
+
+
 def open_storage(url: str) -> BaseStorage:
     """Open a storage.
 
@@ -92,7 +96,7 @@ def masked(url: str) -> str:
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Raise errors of SQLAlchemy, Optuna and gRPC as a `StorageError`; the message has no password."""
+    """Raise errors of SQLAlchemy, Optuna and gRPC as a `LostStorageError`; the message has no password."""
     kinds: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, ConnectionError)
     try:
         yield
@@ -104,7 +108,7 @@ def storage_errors(url: str) -> Iterator[None]:
         grpc = sys.modules.get("grpc")  # loaded only if the proxy is used
         if not isinstance(error, kinds if grpc is None else (*kinds, grpc.RpcError)):
             raise
-        raise StorageError(
+        raise LostStorageError(
             f"the storage {masked(url)} cannot be used: {_cause(error)}",
             hint="check that this machine can reach it, then run the same command again; finished networks are kept",
         ) from error

@@ -112,6 +112,8 @@ def worker_pool(
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
     )
+    if evaluator.can_finetune:
+        (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
     count = 1 if workers is None else workers
     local = LocalWorkers(manifest.name, url, count=count)
     status: Status = "interrupted"

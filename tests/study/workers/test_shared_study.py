@@ -6,9 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inline_workers import answer, described, job, shared_study
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.study.workers.jobs import Failure
@@ -116,3 +119,30 @@ def test_attributes_of_another_version_are_an_error(tmp_path: Path, study: Share
         database.execute("UPDATE trial_user_attributes SET value_json = '{\"name\": 3}' WHERE key = 'job'")
     with pytest.raises(StorageError, match="not written by this version"):
         study.claim("one")
+
+
+def test_an_operation_is_repeated_until_the_storage_is_back(
+    study: SharedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [StorageInternalError("gone"), StorageInternalError("gone")]
+    create = RDBStorage.create_new_trial
+
+    def failing(*arguments: Any) -> int:
+        if failures:
+            raise failures.pop()
+        return create(*arguments)
+
+    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    monkeypatch.setattr("mnv2search.study.workers.shared_study.RETRY_S", 0.0)
+    trial_id = study.put(job(0))
+    assert study.unfinished().keys() == {trial_id}
+
+
+def test_a_storage_that_stays_away_is_an_error(study: SharedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> int:
+        raise StorageInternalError("gone")
+
+    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    study.patience_s = 0.0
+    with pytest.raises(StorageError, match=r"shared\.sqlite3 cannot be used: gone"):
+        study.put(job(0))
