@@ -166,9 +166,8 @@ def _searched(
         manifest = replace(manifest, status="running")  # until it is finished again, even after a kill
     log = RunLog(folder, manifest, clock=clock)
     if left is None:
-        return _finished_before(
-            folder, manifest, result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
-        )
+        result = result_of(previous, grid=baseline_grid(space), elapsed_s=log.earlier_s)
+        return _finished_before(folder, manifest, result)
     from mnv2search.study.engine import Search  # late: a finished run does not pay for Optuna
     from mnv2search.workflows.search.workers import worker_pool
 
@@ -187,16 +186,7 @@ def _searched(
         fitted = remaining()
         return None if fitted is None else fitted.time_s
 
-    with worker_pool(
-        folder,
-        manifest,
-        evaluator,
-        left,
-        workers=request.workers,
-        storage=request.storage,
-        replaces=request.force,
-        noted=told.noted,
-    ) as pool:
+    with worker_pool(folder, manifest, evaluator, request, noted=told.noted) as pool:
         search = Search(
             space,
             device=device,

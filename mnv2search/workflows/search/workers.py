@@ -31,6 +31,7 @@ from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, WORK
 from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable with the default of `--storage`.
@@ -85,27 +86,24 @@ def worker_pool(
     folder: Path,
     manifest: Manifest,
     evaluator: Evaluator,
-    settings: Settings,
+    request: Request,
     *,
-    workers: int | None,
-    storage: str,
-    replaces: bool,
     noted: Callable[[str], None],
 ) -> Iterator[WorkerPool | None]:
     """The workers of a run, which are told at the end that it has ended; None if it has no workers.
 
-    For `workers` and `storage` see `Request`; with `replaces`, another run of this name is deleted.
+    With `force` in the request, another run of this name in its storage ends.
 
     Raises:
         OptionError: the accuracies cannot be determined by workers, or the storage cannot be used.
         RecordError: the storage holds another run of this name.
         StorageError: the storage cannot be reached.
     """
-    if workers is None and not storage:
+    if request.workers is None and not request.storage:
         yield None
         return
-    _check_evaluator(evaluator, settings, noted)
-    url = storage or str((folder / OWN_STORAGE).absolute())
+    _check_evaluator(evaluator, request.settings, noted)
+    url = request.storage or str((folder / OWN_STORAGE).absolute())
     run = RunDescription(
         name=manifest.name,
         created_at=manifest.created_at,
@@ -114,10 +112,10 @@ def worker_pool(
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
-    count = 1 if workers is None else workers
+    count = 1 if request.workers is None else request.workers
     local = LocalWorkers(manifest.name, url, count=count)
     status: Status = "interrupted"
-    with SharedStudy.create(url, run, replaces=replaces) as study:
+    with SharedStudy.create(url, run, replaces=request.force) as study:
         try:
             with beating(study.beat):
                 yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
