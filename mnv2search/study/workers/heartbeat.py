@@ -1,4 +1,4 @@
-"""Signs of life, written to a storage at intervals, and their loss, judged by the clock of the reader alone."""
+"""Heartbeats: counts that processes write to a storage at intervals; readers judge them by their own clock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from mnv2search.errors import StorageError
 
-# Interval between two beats, and the time without a beat after which a process counts as dead.
+# Interval between two heartbeats, and the time without one after which a process counts as dead.
 BEAT_S, GRACE_S = 5.0, 45.0
 
 
 @contextmanager
 def beating(beat: Callable[[int], None], *, every_s: float = BEAT_S) -> Iterator[None]:
-    """Call `beat` with a growing count in a thread, also while this process is busy; the first call is made here."""
+    """Call `beat` with 0 in this thread, and then at intervals with a growing count in another thread."""
     beat(0)
     ended = threading.Event()
 
@@ -26,7 +26,7 @@ def beating(beat: Callable[[int], None], *, every_s: float = BEAT_S) -> Iterator
             try:
                 beat(count)
             except StorageError:
-                continue  # the storage may come back; the main thread reports errors
+                continue  # the storage may become reachable again; the main thread reports errors
 
     thread = threading.Thread(target=run, name="heartbeat", daemon=True)
     thread.start()
@@ -38,14 +38,14 @@ def beating(beat: Callable[[int], None], *, every_s: float = BEAT_S) -> Iterator
 
 
 class Pulse:
-    """Tells which processes are silent, by the time since their count last changed on this machine's clock."""
+    """Finds silent processes by the time since their count last changed, on the clock of this machine."""
 
     def __init__(self, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._grace_s, self._clock = grace_s, clock
         self._last: dict[Hashable, tuple[object, float]] = {}
 
     def is_silent(self, key: Hashable, count: object) -> bool:
-        """Whether a process has shown the same count for longer than the grace period."""
+        """Whether the count of a process has not changed for longer than the grace period."""
         now = self._clock()
         last, since = self._last.setdefault(key, (count, now))
         if count != last:

@@ -1,4 +1,4 @@
-"""What a run asks of its workers, and what they answer, as values of trial attributes."""
+"""Jobs of workers, their answers and failures, and descriptions of runs and workers, as stored in attributes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnv2search.latency.types import Latency
 from mnv2search.study.types import Worker
 
 Role = Literal["accuracy", "latency"]
-"""What a worker determines if it does not determine both."""
+"""The only value that a worker determines; without a role, it determines both."""
 
 Reason = Literal["error", "lost", "returned", "withdrawn"]
 JobStage = Literal["calibration", "search"]
@@ -22,12 +22,12 @@ JobStage = Literal["calibration", "search"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDescription:
-    """What workers know of a run.
+    """The description of a run for its workers.
 
     Attributes:
-        created_at: time of creation, which tells runs of the same name apart.
+        created_at: time of creation, which distinguishes runs of the same name.
         manifest: manifest of the run as JSON.
-        work: folder of weights on the machine of the run.
+        work: path of the folder for weights on the machine of the run.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Job:
         number: number of the network in the run.
         stage: stage of the search that the network belongs to.
         pick: option index on each axis of the space.
-        latency: latency, if it is known and only the accuracy is wanted.
+        latency: latency, if it is known and only the accuracy is to be determined.
     """
 
     number: Annotated[int, Meta(ge=0)]
@@ -54,7 +54,7 @@ class Job:
     latency: Latency | None = None
 
     def is_of(self, cards: Sequence[int]) -> bool:
-        """Whether the pick is one of a space with these numbers of options."""
+        """Whether the pick belongs to a space whose axes have these numbers of options."""
         return len(self.pick) == len(cards) and all(map(operator.lt, self.pick, cards))
 
     def suits(self, only: Role | None) -> bool:
@@ -67,8 +67,8 @@ class Answer:
     """The result of a job.
 
     Attributes:
-        accuracy: None if the network does not fit, or was not to be evaluated by this worker.
-        is_whole: whether the accuracy was determined if the network fits.
+        accuracy: accuracy; None if the network does not fit the budget, or if the worker determines only latencies.
+        is_whole: whether the worker also determines the accuracies of networks that fit.
         elapsed_s: wall time of the evaluation.
         curve: intermediate accuracies as (step, value).
     """
@@ -83,10 +83,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a job ended without an answer.
+    """The reason why a job ended without an answer.
 
-    `error` is an error of the evaluation, `lost` the death of the worker, `returned` a worker that left, and
-    `withdrawn` a job that the run no longer needs.
+    `error`: the evaluation failed; `lost`: the worker died; `returned`: the worker was interrupted; `withdrawn`: the
+    run no longer needs the job.
     """
 
     reason: Reason
@@ -97,10 +97,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """A worker of a run, as it reports itself: `beat` counts up while it is alive.
+    """The state of a worker, as reported by the worker.
 
     Attributes:
-        left: why the worker left; None while it is there.
+        device: name of the device; empty if the worker determines only accuracies.
+        beat: count of heartbeats, which grows while the worker is alive.
+        left: reason why the worker left; None before it leaves.
     """
 
     worker: Worker

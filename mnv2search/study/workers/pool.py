@@ -1,4 +1,4 @@
-"""The workers of a run, as the run sees them: networks go out, answers come back in any order."""
+"""The pool of workers of a run: networks are sent out, and answers come back in any order."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mnv2search.study.workers.heartbeat import BEAT_S, Pulse
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence
 from mnv2search.study.workers.shared_study import SharedStudy, Unfinished
 
-# Shortest and longest interval between two looks at the storage; it doubles while nothing happens.
+# Shortest and longest interval at which the storage is polled; it doubles while nothing happens.
 LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.25
-# Workers that may fail at one network before the run ends.
+# Number of workers failing at the same network at which the run ends.
 MOST_FAILURES = 3
-# Networks that wait for the next free worker, as a share of the workers; at least one.
+# Number of networks that wait for the next free worker, as a share of the number of workers; at least one waits.
 WAITING_SHARE = 0.25
 
 
 def wanted_by(workers: int) -> int:
-    """Number of networks that should be pending: one for each worker, and some that wait.
+    """Number of networks that should be pending: one for each worker, and some waiting ones.
 
     >>> wanted_by(1), wanted_by(8)
     (2, 10)
@@ -31,9 +31,11 @@ def wanted_by(workers: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A network that is being evaluated; `asked` is None if the sampler did not ask for it in this process.
+    """A network that was sent out and has no answer yet.
 
-    `failures` counts the workers that failed or died at it.
+    Attributes:
+        asked: the sampler's trial; None if the sampler of this process did not propose the network.
+        failures: number of workers that failed or died while they evaluated the network.
     """
 
     job: Job
@@ -45,16 +47,16 @@ class Pending:
 class WorkerPool:
     """Sends networks to workers and collects their answers, each exactly once.
 
-    A network of a worker that leaves, fails or dies is given to another one.
+    If a worker leaves, fails or dies, its network is given to another worker.
 
     Args:
-        count: workers that are expected; more may join.
+        count: expected number of workers; more may join.
         noted: called with messages about workers.
-        start: starts the workers of this machine; called when the first networks are sent out.
-        ended: names of the workers that are known to have ended because their processes are children of this one.
+        start: starts the workers of this machine; called after the first networks were sent out.
+        ended: returns the names of those child processes of this process that were workers and have ended.
 
     Attributes:
-        pending: networks that are being evaluated, by trial id.
+        pending: networks without an answer, by trial id.
 
     Raises:
         StorageError: the storage cannot be used (raised by any method).
@@ -86,7 +88,7 @@ class WorkerPool:
         self.pending[self.study.put(pending.job)] = pending
 
     def resume(self, is_new: Callable[[Job], bool]) -> Iterator[tuple[Job, Answer]]:
-        """Yield new networks that an earlier part of the run had evaluated, and take over its unfinished ones."""
+        """Yield new answers to jobs of an earlier part of the run, and take over its unfinished jobs."""
         latest = {job.number: (trial_id, job, outcome) for trial_id, job, outcome in self.study.outcomes()}
         for trial_id, job, outcome in latest.values():
             if outcome is None and not is_new(job):
@@ -97,10 +99,10 @@ class WorkerPool:
                 yield job, outcome
 
     def collect(self, *, most_s: float = 1.0) -> Iterator[tuple[Pending, Answer]]:
-        """Wait until networks are evaluated, or for a time; yields those that are no longer pending, in order.
+        """Wait for answers for at most `most_s`; yields the answered networks in the order of their trials.
 
         Raises:
-            EvaluatorError: several workers failed at the same network, or the last worker ended.
+            EvaluatorError: several workers failed at the same network, or all workers ended.
         """
         wait_s, ends, is_answered = LEAST_WAIT_S, self.clock() + most_s, False
         while True:
@@ -120,7 +122,7 @@ class WorkerPool:
             wait_s = min(2 * wait_s, MOST_WAIT_S)
 
     def withdraw(self, *, running: bool) -> None:
-        """Take back the waiting networks and, if asked for, those that workers still evaluate."""
+        """Withdraw the waiting networks and, with `running`, also the networks that workers are evaluating."""
         for trial_id, one in self.study.unfinished().items():
             is_meant = trial_id in self.pending and (running or one.worker is None)
             if is_meant and self.study.fail(trial_id, Failure(reason="withdrawn")):
@@ -139,7 +141,7 @@ class WorkerPool:
         self.submit(replace(pending, failures=failures))
 
     def _look_at_workers(self, unfinished: Mapping[int, Unfinished]) -> None:
-        """Notice workers that came or went, and give the networks of those that died to others."""
+        """Update the list of workers, and give the networks of dead workers to others."""
         ended = set(self.ended())
         if self.clock() - self._looked_at < BEAT_S and ended == self._ended:
             return
@@ -161,7 +163,7 @@ class WorkerPool:
         for trial_id, one in unfinished.items():
             if trial_id not in self.pending or one.worker is None or one.worker in self._present:
                 continue
-            # a worker that has not written its name yet is given the grace period
+            # a worker that is not known yet has the grace period to report itself
             if one.worker in self._ended or self._pulse.is_silent((trial_id, one.worker), None):
                 self.study.fail(trial_id, Failure(reason="lost", worker=one.worker))
                 self.noted(f"worker {one.worker or 'without a name'} has died: {one.job.name} is given to another")

@@ -1,4 +1,4 @@
-"""The search with workers: the run asks the sampler, workers evaluate, and answers are recorded as they come."""
+"""Search with workers: the run chooses networks with the sampler, workers evaluate them, the run records answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mnv2search.study.types import Evaluated, Worker
 from mnv2search.study.workers.jobs import Answer, Job, JobStage
 from mnv2search.study.workers.pool import Pending, WorkerPool
 
-# Share of the time after the end of the search within which running evaluations may still end.
+# Extra share of the total time that running evaluations have to finish after the end of the search.
 LATE_SHARE = 0.05
 
 
 def search_with_workers(state: SearchState, journal: Journal, pool: WorkerPool) -> None:
-    """Evaluate the initial design, then picks of the sampler, until trials or time are used up.
+    """Evaluate the initial design, then picks of the sampler, until the trials or the time are used up.
 
-    A new network is sent out as soon as one is evaluated, so that a slow worker holds nobody up. The sampler takes
+    A new network is sent out as soon as one is evaluated, so that no worker waits for a slower one. The sampler takes
     pending networks into account. With one worker, the networks and their order depend on the seed alone.
     """
     _Coordinator(state, journal, pool).run()
@@ -54,7 +54,7 @@ class _Coordinator:
         return {pending.job.pick for pending in self._pool.pending.values()}
 
     def _resume(self) -> None:
-        """Record what workers finished after an earlier part of the run ended, and take over what they still do."""
+        """Record networks that workers finished since the run was interrupted, and take over unfinished ones."""
         state, cards = self._state, self._state.space.cards
         numbers = {item.trial for item in state.items}
 
@@ -82,7 +82,7 @@ class _Coordinator:
             self._send(canonical(state.space, asked[0].pick), asked[0])
 
     def _send(self, pick: Pick, asked: Asked | None) -> None:
-        """Send out a network; one that counted limits exclude is recorded at once."""
+        """Send out a network, or record it at once if its counts exceed the limits."""
         state = self._state
         (spec,) = state.named([pick])
         stage: JobStage = "calibration" if asked is None else "search"
@@ -96,7 +96,7 @@ class _Coordinator:
             self._pool.submit(pending)
 
     def _take(self, pending: Pending, answer: Answer) -> None:
-        """Record an answer; a network whose accuracy is still missing is sent to a worker that determines it."""
+        """Record an answer, or send the network out again if its accuracy is still missing."""
         state, job = self._state, pending.job
         spec = state.candidates.spec(job.pick, name=job.name)
         measured = completed(
@@ -122,6 +122,6 @@ class _Coordinator:
             self._journal.add(job.pick, evaluation)
         else:
             self._journal.tell(pending.asked, evaluation)
-        # by count, not by time, so that the sampler does not depend on the speed of the workers
+        # at fixed numbers of networks, so that the sampler does not depend on the speed of the workers
         if len(state.networks) % state.settings.batch == 0:
             state.learn()

@@ -1,8 +1,8 @@
-"""The Optuna study that a run and its workers share: networks to evaluate, answers, and who is there.
+"""The Optuna study that a run and its workers share: networks to evaluate, answers, and the state of the workers.
 
-The run adds a waiting trial for each network. A worker starts a waiting trial, which only one can do, and finishes it
-with an answer in its attributes. These trials have no parameters, because Optuna takes several statements for each;
-the study file in the folder of the run has them.
+The run adds a waiting trial for each network. A worker starts the trial, which only one worker can do, and finishes
+it with an answer in the attributes of the trial. These trials have no parameters, because Optuna needs several
+statements to write each parameter; the study file in the folder of the run has the parameters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mnv2search.study.workers.storage_url import (
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
-# Time for which an operation is repeated while the storage cannot be reached, and the pause before each repetition.
+# How long an operation is tried again while the storage cannot be reached, and the pause before each attempt.
 PATIENCE_S, RETRY_S = 120.0, 1.0
 # Attributes of the study.
 RUN, STATUS, OWNER, WORKER = "mnv2search", "status", "owner", "worker:"
@@ -47,7 +47,7 @@ DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """A trial that waits (`worker` is None) or runs; the name is empty until the worker has written it."""
+    """A waiting trial (`worker` is None), or a running one (`worker` is empty until the worker writes its name)."""
 
     job: Job
     worker: str | None
@@ -57,8 +57,8 @@ class SharedStudy:
     """A study in a storage, opened by `create` or `join`; a context manager that closes its connections.
 
     Attributes:
-        patience_s: time for which an operation is repeated while the storage cannot be reached. Messages about this
-            process, such as `beat`, are not repeated.
+        patience_s: time for which an operation is tried again while the storage cannot be reached. Reports about this
+            process (`beat`, `report` and `write_status`) are tried once.
 
     Raises:
         StorageError: the storage cannot be used (raised by any method).
@@ -73,7 +73,7 @@ class SharedStudy:
 
     @classmethod
     def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
-        """Create the study of a run, or open it again; with `replaces`, another run of this name ends.
+        """Create the study of a run, or open it again; `replaces` ends another run of this name.
 
         Raises:
             RecordError: the storage holds another run of this name that has not ended.
@@ -99,7 +99,7 @@ class SharedStudy:
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
-        """Open the study of the run with a name: if there are several, one that has not ended, or the latest.
+        """Open the study of the run with a name; of several, the latest that has not ended, or else the latest.
 
         Raises:
             RecordError: the storage has no such run.
@@ -109,7 +109,7 @@ class SharedStudy:
             f"the storage {masked(url)} has no run named {name!r}",
             hint="start it with `mnv2search run --storage`, with this --name and this storage",
         )
-        if file is not None and not file.is_file():  # it would be created
+        if file is not None and not file.is_file():  # opening it would create it
             raise missing
         with _opened(url) as storage, storage_errors(url):
             runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
@@ -150,7 +150,7 @@ class SharedStudy:
         return {trial._trial_id: _unfinished(trial) for trial in found}
 
     def outcome(self, trial_id: int) -> Answer | Failure:
-        """What a finished trial ended with."""
+        """The answer or the failure of a finished trial."""
         return _outcome(self._call(lambda: self._storage.get_trial(trial_id)))
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
@@ -159,12 +159,12 @@ class SharedStudy:
             yield trial._trial_id, _job(trial), _outcome(trial) if trial.state.is_finished() else None
 
     def presences(self) -> tuple[Presence, ...]:
-        """All workers that ever joined, as they last reported themselves."""
+        """The last reports of all workers that ever joined."""
         found = self.attributes()
         return tuple(_as(Presence, value) for key, value in found.items() if key.startswith(WORKER))
 
     def write_status(self, status: Status) -> None:
-        """Tell the workers whether the run still needs them."""
+        """Write the status of the run, from which workers see whether the run still needs them."""
         self._write(STATUS, status)
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -172,8 +172,8 @@ class SharedStudy:
     def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
         """Start a waiting trial that suits a role; returns its id and network, or None if there is none.
 
-        It is the first one unless other workers have been quicker before; then it is a random one, since all of them
-        would try to start the first.
+        The first waiting trial is tried first. Once another worker has been quicker, the order is random, because
+        otherwise all workers would compete for the first trial.
         """
         found = [(trial._trial_id, _job(trial)) for trial in self._trials(TrialState.WAITING)]
         waiting = [(trial_id, job) for trial_id, job in found if job.suits(only)]
@@ -186,7 +186,7 @@ class SharedStudy:
         return None
 
     def finish(self, trial_id: int, answer: Answer) -> bool:
-        """Finish a trial with an answer; returns False if the run has given the network to another worker."""
+        """Finish a trial with an answer; returns False if the run has already ended the trial."""
         accuracy = 0.0 if answer.accuracy is None else answer.accuracy.rank
         return self._end(trial_id, TrialState.COMPLETE, ANSWER, answer, [accuracy, answer.latency.median_ms])
 
@@ -195,11 +195,11 @@ class SharedStudy:
         return self._end(trial_id, TrialState.FAIL, FAILURE, failure, None)
 
     def report(self, presence: Presence) -> None:
-        """Write the presence of a worker, or that it has left."""
+        """Write the state of a worker."""
         self._write(f"{WORKER}{presence.worker.name}", msgspec.to_builtins(presence))
 
     def beat(self, count: int) -> None:
-        """Write a count that shows that the run is alive."""
+        """Write the heartbeat of the run."""
         self._write(OWNER, count)
 
     @property
@@ -240,8 +240,8 @@ class SharedStudy:
         return True
 
     def _change(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
-        """Change the state of a trial; returns whether this process was the one to do it."""
-        # SQLite has no row locks, so that two processes could start the same trial
+        """Change the state of a trial; returns False if another process was quicker, or if the trial is finished."""
+        # SQLite has no row locks, so two processes could start the same trial
         lock = contextlib.nullcontext() if self._lock_path is None else file_lock(self._lock_path)
         try:
             with lock:
@@ -250,10 +250,10 @@ class SharedStudy:
             return False
 
     def _call(self, operation: Callable[[], T]) -> T:
-        """The result of an operation, tried again while the storage cannot be reached, such as during a restart.
+        """Call an operation, and try again while the storage cannot be reached, for instance because it restarts.
 
-        An operation that was carried out before the connection was lost may be repeated. At worst, a network is
-        evaluated for nothing: its trial is added twice, or runs without a worker's name until it is put back.
+        If the connection is lost after the operation succeeded, the operation is done twice. At worst, this wastes an
+        evaluation: a trial is added twice, or runs without the name of a worker until the run gives it to another.
         """
         ends = time.monotonic() + self.patience_s
         while True:
@@ -268,7 +268,7 @@ class SharedStudy:
 
 @contextlib.contextmanager
 def _opened(url: str) -> Iterator[BaseStorage]:
-    """A storage, which is closed again after an error."""
+    """Open a storage, and close it after an error."""
     storage = open_storage(url)
     try:
         yield storage

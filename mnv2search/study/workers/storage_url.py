@@ -20,24 +20,24 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mnv2search.errors import OptionError, StorageError, check_package
 
 EXTRA = "storage"
-# Time that a process waits for another one that writes to the same SQLite file.
+# How long a process waits while another one writes to the same SQLite file.
 SQLITE_WAIT_S = 120.0
 PROXY_WAIT_S = 10.0
-# Names of URLs without a driver: the name with the driver that is used, and its package.
+# Driver and package for each URL scheme that names no driver.
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "postgres": ("postgresql+psycopg", "psycopg")}
 FORMS = "write a file such as shared.sqlite3, postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT"
 
 
 class LostStorageError(StorageError):
-    """The storage cannot be reached, or a statement failed; it may succeed later."""
+    """The storage cannot be reached, or a statement failed; trying again later may succeed."""
 
 
 def open_storage(url: str) -> BaseStorage:
     """Open a storage.
 
     Args:
-        url: path or URL of an SQLite file, which is created if it is missing; URL of a database as SQLAlchemy
-            writes it; or ``grpc://HOST:PORT`` for Optuna's storage proxy.
+        url: path or URL of an SQLite file, which is created if it is missing; URL of a database in SQLAlchemy's form;
+            or ``grpc://HOST:PORT`` for Optuna's storage proxy.
 
     Raises:
         OptionError: the URL cannot be used.
@@ -60,7 +60,7 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 def add_state_index(storage: BaseStorage) -> None:
-    """Add an index, so that finding unfinished trials takes no longer after many finished ones."""
+    """Add an index, so that the time to find unfinished trials does not grow with the number of finished ones."""
     if isinstance(storage, RDBStorage) and storage.engine.name in ("sqlite", "postgresql"):
         with storage.engine.begin() as connection:
             connection.exec_driver_sql(
@@ -96,13 +96,13 @@ def masked(url: str) -> str:
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Raise errors of SQLAlchemy, Optuna and gRPC as a `LostStorageError`; the message has no password."""
+    """Raise errors of SQLAlchemy, Optuna and gRPC as `LostStorageError`, without the password in the message."""
     kinds: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, ConnectionError)
     try:
         yield
     except KeyError as error:
         raise StorageError(
-            f"the storage {masked(url)} no longer holds the run", hint="it was replaced or deleted by another command"
+            f"the storage {masked(url)} no longer contains the run", hint="another command replaced or deleted it"
         ) from error
     except Exception as error:
         grpc = sys.modules.get("grpc")  # loaded only if the proxy is used
@@ -146,14 +146,14 @@ def _proxy(url: str) -> BaseStorage:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-    """Let processes read an SQLite file while another writes to it, without waiting for the disk at each write."""
+    """Use a write-ahead log: processes can read while another one writes, and writes do not wait for the disk."""
     del entry
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _unbraced(url: str) -> str:
-    """The URL for `RDBStorage`, which fills in braces."""
+    """The URL with doubled braces, because `RDBStorage` formats it as a template."""
     return url.replace("{", "{{").replace("}", "}}")
 
 

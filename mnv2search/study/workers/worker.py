@@ -1,4 +1,4 @@
-"""A worker: takes waiting networks of a run, evaluates them, and answers."""
+"""The loop of a worker: claim a waiting network of a run, evaluate it, and return the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mnv2search.study.workers.heartbeat import Pulse, beating
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Reason
 from mnv2search.study.workers.shared_study import OWNER, STATUS, SharedStudy
 
-# Shortest and longest interval between two looks for a waiting network.
+# Shortest and longest interval at which a worker polls for a waiting network.
 LEAST_WAIT_S, MOST_WAIT_S = 0.01, 0.5
 
 
@@ -27,8 +27,8 @@ class NetworkEvaluator:
     """Evaluates the networks of a run in a worker.
 
     Attributes:
-        evaluator: None for the role `latency`.
-        latency: None for the role `accuracy`.
+        evaluator: evaluator; None for the role `latency`.
+        latency: latency model; None for the role `accuracy`.
     """
 
     space: SearchSpace
@@ -38,12 +38,12 @@ class NetworkEvaluator:
     latency: LatencyModel | None
 
     def answer(self, job: Job, *, worker: Worker, clock: Callable[[], float]) -> Answer:
-        """Measure the latency unless it is known, and determine the accuracy if the network fits.
+        """Measure the latency unless it is known, and determine the accuracy if the network fits the budget.
 
         Raises:
             DeviceError: the device cannot run the network.
             EvaluatorError: the accuracy cannot be determined.
-            StorageError: the network is not one of the space.
+            StorageError: the network does not belong to the space.
         """
         if not job.is_of(self.space.cards):
             raise StorageError(f"{job.name} is not a network of the space {self.space.name}")
@@ -51,7 +51,7 @@ class NetworkEvaluator:
         spec = replace(resolve(self.space, job.pick), name=job.name)
         latency = job.latency
         if latency is None:
-            assert self.latency is not None  # by `Job.suits`
+            assert self.latency is not None  # ensured by `Job.suits`
             (latency,) = self.latency.measure([spec], time_s=None, on_progress=lambda _: None)
         found = completed(
             spec,
@@ -83,8 +83,8 @@ def work(
 ) -> int:
     """Evaluate networks of a run until it has ended; returns their number.
 
-    When the worker is interrupted or fails, its network is given back. `told` is called with the name of a network
-    before it is evaluated, and the number of finished ones.
+    If the worker is interrupted or fails, it returns its network to the run. `told` is called before each evaluation,
+    with the name of the network and the number of networks evaluated so far.
 
     Raises:
         DeviceError: the device cannot run a network.
@@ -123,7 +123,7 @@ def _evaluate(
     *,
     clock: Callable[[], float],
 ) -> bool:
-    """Evaluate one network; returns whether the run has taken the answer."""
+    """Evaluate a network; returns False if the run has already ended its trial."""
     try:
         answer = evaluator.answer(job, worker=worker, clock=clock)
     except BaseException as error:

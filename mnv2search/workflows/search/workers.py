@@ -1,4 +1,4 @@
-"""Workers of a run: the processes that the run starts on this machine, and what a worker of any machine does."""
+"""Workers of a run: worker processes that the run starts on this machine, and the work of any worker."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from mnv2search.workflows.search.log import space_of_run
 from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
-# Environment variable with the default of `--storage`.
+# Environment variable for the default of `--storage`.
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
-# Time for a worker to give its network back, and to leave after the run has ended.
+# Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
 
 
 class LocalWorkers:
-    """Worker processes of this machine, which are ended together with the run."""
+    """Worker processes on this machine, which end with the run."""
 
     def __init__(self, run: str, url: str, *, count: int) -> None:
         self._run, self._url, self._count = run, url, count
@@ -55,8 +55,8 @@ class LocalWorkers:
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, STORAGE_VARIABLE: self._url},  # not an argument, since it may have a password
-                start_new_session=True,  # Ctrl-C is for the run, which ends them
+                env={**os.environ, STORAGE_VARIABLE: self._url},  # not an argument, since it may contain a password
+                start_new_session=True,  # Ctrl-C reaches only the run, which ends its workers
             )
             self._processes.append(process)
 
@@ -65,7 +65,7 @@ class LocalWorkers:
         return tuple(worker_name(one.pid) for one in self._processes if one.poll() is not None)
 
     def stop(self, *, at_once: bool) -> None:
-        """Wait until the processes have left, and end those that do not; `at_once` interrupts them first."""
+        """Wait until the processes end, then terminate those still running; `at_once` terminates without waiting."""
         if not at_once:
             self._wait()
         for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
@@ -90,13 +90,13 @@ def worker_pool(
     *,
     noted: Callable[[str], None],
 ) -> Iterator[WorkerPool | None]:
-    """The workers of a run, which are told at the end that it has ended; None if it has no workers.
+    """Create the pool of workers of a run, and end the workers with the run; yields None if the run has no workers.
 
-    With `force` in the request, another run of this name in its storage ends.
+    With `force` in the request, another run of this name in the storage is ended.
 
     Raises:
         OptionError: the accuracies cannot be determined by workers, or the storage cannot be used.
-        RecordError: the storage holds another run of this name.
+        RecordError: the storage holds another run of this name that has not ended.
         StorageError: the storage cannot be reached.
     """
     if request.workers is None and not request.storage:
@@ -127,22 +127,20 @@ def worker_pool(
 
 
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
-    """Refuse searches whose evaluations depend on this process."""
+    """Refuse searches that workers cannot evaluate, and note that trainings are not stopped early."""
     if evaluator.method == "shared weights":
         raise OptionError(
             "workers cannot evaluate networks with the shared weights of a supernet",
             hint="leave out --workers and --storage, or train every network: --accuracy train",
         )
     if evaluator.is_timed and settings.time_s is not None:
-        raise OptionError(
-            "workers cannot fit their trainings into --time", hint="give --trials in place of --time for this search"
-        )
+        raise OptionError("workers cannot fit their trainings into --time", hint="use --trials instead of --time")
     if evaluator.halving is not None:
-        noted("with workers, every training is finished: none is stopped early")
+        noted("with workers, no training is stopped early")
 
 
 def worker_name(process: int | None = None) -> str:
-    """Name of the worker that is a process of this machine, by default this process.
+    """Name of the worker in a process of this machine, by default in this process.
 
     >>> worker_name(12).endswith("-12")
     True
@@ -152,7 +150,7 @@ def worker_name(process: int | None = None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerResult:
-    """What a worker did: the number of networks that it evaluated, and the status of the run when it left."""
+    """The number of networks that a worker evaluated, and the status of the run when the worker left."""
 
     worker: str
     run: str
@@ -174,14 +172,14 @@ def join(
     Args:
         name: name of the run in the storage.
         storage: file or URL of the storage.
-        device: device to measure on; None takes that of the run.
-        only: what to determine; None determines latencies and accuracies.
-        trusts: open what the run names even if someone else started it.
-        told: called with the name of a network before it is evaluated, and the number of finished ones.
+        device: device to measure on; None takes the device of the run.
+        only: the only value to determine; None determines latencies and accuracies.
+        trusts: use the programs, machines and data that the run names, even if someone else started the run.
+        told: called before each evaluation, with the name of the network and the number evaluated so far.
 
     Raises:
         RecordError: the storage has no such run, or the run is not trusted.
-        OptionError: the device is of another kind than that of the run.
+        OptionError: the device differs from that of the run.
         DeviceError: the device cannot run a network.
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
@@ -234,7 +232,7 @@ def _check_alike(ours: DeviceInfo, theirs: DeviceInfo) -> None:
     for field in ALIKE:
         if getattr(ours, field) != getattr(theirs, field):
             raise OptionError(
-                f"{theirs.name} cannot measure for this run: its {field} is {getattr(theirs, field)!r}, that of the "
-                f"run's device {getattr(ours, field)!r}",
-                hint="give an equal device with --device, or --only accuracy",
+                f"{theirs.name} cannot measure for this run: its {field} is {getattr(theirs, field)!r}, but that "
+                f"of the run's device is {getattr(ours, field)!r}",
+                hint="choose an equal device with --device, or use --only accuracy",
             )
