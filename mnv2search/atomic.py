@@ -19,8 +19,8 @@ def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path` and rename it to `path` at the end; on an error, the old file is kept.
 
     The folder is created if it is missing, unless `makes_folder` is false: a run whose folder was removed must not
-    begin another. A killed process leaves its temporary file behind; `remove_leftovers` recognises it by the PID in
-    its name.
+    create a new one. A killed process leaves its temporary file behind; `remove_leftovers` recognises the file by the
+    PID in its name.
 
     Raises:
         OSError: the file cannot be written.
@@ -43,7 +43,7 @@ def write_text(path: Path, text: str, *, makes_folder: bool = True) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, makes_folder: bool = True) -> None:
-    """Replace a file atomically and flush it to disk; for `makes_folder` see `replacing`.
+    """Replace a file atomically and flush it to disk; see `replacing` for `makes_folder`.
 
     Raises:
         WriteError: the file cannot be written; the old file is kept.
@@ -56,7 +56,7 @@ def write_bytes(path: Path, data: bytes, *, makes_folder: bool = True) -> None:
 
 
 def write_error(path: Path, error: OSError, *, kept: str = "") -> WriteError:
-    """The error for a file that cannot be written; `kept` says what is not lost.
+    """The error for a file that cannot be written; `kept` is a statement about what is kept, added to the hint.
 
     >>> write_error(Path("x"), OSError(errno.ENOSPC, "No space left on device"), kept="earlier files are kept").hint
     'free some space, and run the same command again; earlier files are kept'

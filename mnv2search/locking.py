@@ -1,4 +1,4 @@
-"""Locks that end with their process: of a folder that one process writes to, and of a file for a short time."""
+"""Locks that end with their process: of a folder while a process writes to it, and of a file for a short time."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def folder_lock(folder: Path, *, busy: str, hint: str) -> Iterator[bool]:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Wait for the lock of a file, which is created if it is missing, and hold it.
+    """Hold the lock of a file, after waiting for it; the file is created if it is missing.
 
-    Threads of one process exclude each other, too. A symbolic link instead of the file is not opened.
+    Threads of one process also exclude each other. A symbolic link is refused.
 
     Raises:
         OSError: the file cannot be opened.
@@ -88,7 +88,7 @@ def _opened(folder: Path) -> int:
 
 
 def is_held(folder: Path, lock: os.stat_result) -> bool:
-    """Whether the lock file of a folder is still this one: the folder was not removed, renamed or replaced."""
+    """Whether this is still the lock file of the folder, which was then not removed, renamed or replaced."""
     try:
         return os.path.samestat(os.stat(folder / LOCK, follow_symlinks=False), lock)
     except OSError:

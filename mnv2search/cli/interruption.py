@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends a command and keeps its finished work, the second ends the process at once."""
+"""Ctrl-C and SIGTERM: the first stops a command and keeps finished work; the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AGAIN_S = 0.02
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt for the first signal; a second one, or one after the command, ends the process at once.
+    """Raise KeyboardInterrupt for the first signal; the second ends the process at once.
 
-    SIGTERM, which schedulers and containers send, is handled like Ctrl-C. Signals that are ignored, such as Ctrl-C in
-    the background of a shell, stay ignored.
+    SIGTERM, which schedulers and containers send, is handled like Ctrl-C. After the command has ended, already the
+    first signal ends the process. Ignored signals, such as Ctrl-C in the background of a shell, stay ignored.
     """
     _set_handlers(interrupt)
     before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
@@ -35,8 +35,8 @@ def interruptible() -> Iterator[None]:
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt; the next signal ends the process at once.
 
-    The exception may be caught by a user's function. The next signal therefore has its default action, which runs no
-    Python code.
+    A user's function may catch the exception. Therefore the next signal has its default action, which runs no Python
+    code.
     """
     del number, frame
     show_cursor()  # a progress display may have hidden it
@@ -45,7 +45,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Repeat an interruption shortly after a destructor in which it was raised, where Python ignores exceptions."""
+    """Repeat an interruption that was raised in a destructor, where Python ignores exceptions."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
         return

@@ -1,4 +1,4 @@
-"""What the page of a run shows."""
+"""The data of the report of a run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 class Importance(NamedTuple):
-    """How much an axis of the search space matters for the accuracy, from 0 to 1, and the accuracies by option.
+    """Importance of an axis of the search space for the accuracy, and the accuracies by option.
 
     Attributes:
         at: address of the axis, such as ``blocks[2].repeats``.
+        share: importance, from 0 to 1.
         options: options of the axis as text, in the order of the space.
         points: (option as text, accuracy) of every network with an accuracy.
     """
@@ -32,7 +33,7 @@ class Importance(NamedTuple):
 
 
 def evenly(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most `most` items, at even distances.
+    """At most `most` items, at regular intervals.
 
     >>> evenly(range(10), 5)
     range(0, 10, 2)
@@ -46,9 +47,9 @@ class RunReport:
 
     Attributes:
         items: all evaluations in order.
-        finetuned: results of fine-tuning; None if there was none.
-        confirmations: comparisons of the front with the runtime's own converter; empty if there was none.
-        importances: the axes of the space, most important first; empty if too few networks have an accuracy.
+        finetuned: results of fine-tuning; None without fine-tuning.
+        confirmations: comparisons of the front with the runtime's own converter; empty without a comparison.
+        importances: importances of the axes of the space, highest first; empty if too few networks have an accuracy.
     """
 
     folder: Path

@@ -24,8 +24,8 @@ class ServerError(Mnv2SearchError, OSError):
 def serve_dashboard(folder: Path, *, port: int, on_ready: Callable[[str, int], None]) -> None:
     """Serve the dashboard of a run on this machine until the process is interrupted.
 
-    The dashboard shows a temporary copy of the networks evaluated so far, so that nothing done in it changes the run,
-    and nothing in the study file of the run reaches the browser.
+    The dashboard shows a temporary copy of the networks evaluated so far. So changes in the dashboard do not affect
+    the run, and no content of the run's study file reaches the browser.
 
     Args:
         folder: folder of the run.
@@ -34,7 +34,7 @@ def serve_dashboard(folder: Path, *, port: int, on_ready: Callable[[str, int], N
 
     Raises:
         MissingExtraError: optuna-dashboard is not installed.
-        RecordError: the folder is not that of a run, or no network is evaluated yet.
+        RecordError: the folder is not the folder of a run, or no network is evaluated yet.
         ServerError: the port cannot be used.
     """
     dashboard = extra_module(
@@ -58,9 +58,9 @@ def copy_study(folder: Path, path: Path) -> int:
     """Write the evaluated networks of a run as an Optuna study; returns their number.
 
     Raises:
-        RecordError: the folder is not that of a run, or no network is evaluated yet.
+        RecordError: the folder is not the folder of a run, or no network is evaluated yet.
     """
-    from optuna.samplers import RandomSampler  # late: a missing run does not pay for it
+    from optuna.samplers import RandomSampler  # late: not needed if the run is missing
 
     from mnv2search.study.storage.journal import Journal
 

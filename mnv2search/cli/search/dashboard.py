@@ -1,4 +1,4 @@
-"""The command `dashboard`: look at the networks of a run in a browser, with optuna-dashboard."""
+"""The command `dashboard`: show the networks of a run in optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def dashboard_command(folder: Path, port: int) -> None:
     """Serve optuna-dashboard with the evaluated networks of a run, on this machine only.
 
     FOLDER is the run's folder, or its name in results. The dashboard shows a copy of the networks evaluated so far;
-    restart the command to see newer ones. Needs `pip install 'mnv2search[dashboard]'`.
+    restart the command to see later ones. Needs `pip install 'mnv2search[dashboard]'`.
 
     \b
     Example:
       mnv2search dashboard results/mnv2-15ms
     """
-    from mnv2search.report.rows import counted  # late: --help must not pay for it
+    from mnv2search.report.rows import counted  # late: --help must not load it
     from mnv2search.workflows.dashboard import serve_dashboard
 
     serve_dashboard(
         folder,
         port=port,
-        on_ready=lambda address, count: note(f"{counted(count, 'network')} at {address}; Ctrl-C ends the dashboard"),
+        on_ready=lambda address, count: note(f"{counted(count, 'network')} at {address}; Ctrl-C stops the dashboard"),
     )

@@ -1,4 +1,4 @@
-"""The command `report`: the page of a run, or of several runs side by side."""
+"""The command `report`: write the report of a run, or of several runs side by side."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mnv2search.cli.output import answer, note
     "--output",
     type=NonEmptyPath(),
     metavar="FILE",
-    help="HTML file to write. Default: report.html in the folder of the run; for several runs, a file beside the "
-    "folder of the first.",
+    help="HTML file to write. Default: report.html in the folder of the run; for several runs, a file next to the "
+    "folder of the first run.",
 )
-@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
 @options.force
 def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, force: bool) -> None:
-    """Write the interactive report of a run from its records, or of several runs side by side; nothing is measured.
+    """Write the interactive report of a run, or of several runs side by side, from their records.
 
-    FOLDER is a run's folder, or its name in results. A report is one HTML file that needs no other file and no
-    network. Prints the path of the file.
+    FOLDER is a run's folder, or its name in results. Nothing is measured. The report is one HTML file, which needs no
+    other files and no network. The command prints its path.
 
     \b
     Example:
       mnv2search report results/mnv2-15ms
     """
-    from mnv2search.workflows.search.report.write import report  # late: --help must not pay for it
+    from mnv2search.workflows.search.report.write import report  # late: --help must not load it
 
     path = report(folders, output=output, force=force)
     answer([str(path)])
@@ -41,4 +41,4 @@ def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, 
         import webbrowser
 
         if not webbrowser.open(path.resolve().as_uri()):
-            note("no browser was found: open the file by hand")
+            note("no browser found: open the file yourself")

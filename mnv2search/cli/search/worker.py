@@ -1,4 +1,4 @@
-"""The command `worker`: evaluate networks of a search that another process runs."""
+"""The command `worker`: evaluate networks of a search that runs in another process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROLES = ("accuracy", "latency")
     "--device",
     kind=options.DEVICE,
     metavar="RUNTIME[:OPTIONS][@HOST]",
-    help="Device to measure on, of the same kind as that of the run (default: the device of the run).",
+    help="Device to measure on; must be equal to the device of the run (default: the device of the run).",
 )
 @options.choice(
     "--only", ROLES, help="Determine only accuracies or only latencies; other workers determine the rest."
@@ -38,7 +38,7 @@ ROLES = ("accuracy", "latency")
     "trusts",
     is_flag=True,
     help="Run the programs, connect to the machines and read the data that the run names, even if you did not start "
-    "it on this machine.",
+    "the run on this machine.",
 )
 @options.output
 def worker_command(
@@ -46,8 +46,8 @@ def worker_command(
 ) -> None:
     """Evaluate networks of the run NAME until it ends.
 
-    The run must have been started with the same --storage. Any number of workers may join or leave at any time: the
-    network of a worker that is interrupted or killed is given to another one.
+    Start the run with the same --storage first. Any number of workers may join or leave at any time: if a worker is
+    interrupted or killed, its network is given to another worker.
 
     \b
     Example:
@@ -56,15 +56,15 @@ def worker_command(
     """
     from dataclasses import asdict
 
-    from mnv2search.report.rows import counted  # late: --help must not pay for it
+    from mnv2search.report.rows import counted  # late: --help must not load it
     from mnv2search.workflows.search.workers import join
 
     def told(network: str, count: int) -> None:
-        note(f"{network} is evaluated; {counted(count, 'network')} done", quiet=quiet or as_json)
+        note(f"evaluating {network}; {counted(count, 'network')} finished", quiet=quiet or as_json)
 
-    # output of a user's function goes to stderr, since stdout is for results
+    # a user's function prints to stderr, because stdout is for results
     with contextlib.redirect_stdout(sys.stderr):
         done = join(name, storage, device=device, only=only, trusts=trusts, told=told)
-    ended = done.status if done.status != "running" else "no longer alive: its process was killed"
+    ended = done.status if done.status != "running" else "lost: its process was killed"
     lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
     emit(asdict(done), lines, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Exclusive use of a device: one visit at a time, over all processes of a user on this machine."""
+"""Exclusive use of a device: one visit at a time across all processes of a user on this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from mnv2search.locking import file_lock
 
 @contextmanager
 def exclusive(device: DeviceInfo) -> Iterator[None]:
-    """Wait until no other process measures on the host and processors of a device, and keep others waiting.
+    """Hold the lock of a device's host and processors, after waiting for other processes that measure on them.
 
-    The lock ends with its process. All devices of this machine share one lock, unless they are pinned to processors.
+    The lock is released when its process ends. All devices on one host share a lock, except that devices pinned to
+    processors have one for each set of processors.
 
     Raises:
         DeviceError: the lock cannot be created.
@@ -39,6 +40,6 @@ def exclusive(device: DeviceInfo) -> Iterator[None]:
 
 
 def lock_path(device: DeviceInfo) -> Path:
-    """The lock file of a device, in the folder of temporary files, which is not shared with other machines."""
+    """The lock file of a device, in the folder for temporary files, which is not shared with other machines."""
     name = re.sub(r"[^\w.-]+", "-", f"{device.host} {device.pinned}".strip())
     return Path(tempfile.gettempdir(), f"mnv2search-{os.getuid()}", f"{name}.lock")

@@ -1,1 +1,1 @@
-"""Reports as HTML files that need no other file and no network."""
+"""Reports as self-contained HTML files, which load nothing."""

@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file: lines, tables, pictures, charts and the chart of all networks."""
+"""A report as one self-contained HTML file, made of lines of text, tables, pictures, charts and an explorer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class Lines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A PNG, with its alternative text (`shows`)."""
+    """A PNG image.
+
+    Attributes:
+        shows: alternative text.
+    """
 
     title: str
     png: bytes
@@ -57,7 +61,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folded:
-    """A table that a click opens; it is printed in whole."""
+    """A table that is hidden until it is clicked; prints always show it."""
 
     title: str
     rows: Rows
@@ -68,7 +72,7 @@ class Chart:
     """An interactive chart.
 
     Attributes:
-        traces: traces of plotly.js; a colour such as ``--front`` is a variable of `page.css`.
+        traces: traces of plotly.js; a colour such as ``--front`` names a variable of `page.css`.
         layout: layout of plotly.js.
         shows: alternative text.
     """
@@ -82,7 +86,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explorer:
-    """The chart in which networks are selected, with the panel of the selected network; `page.js` reads `data`."""
+    """A chart in which networks can be selected, with a panel about the selected one; `page.js` reads `data`."""
 
     title: str
     data: Mapping[str, object]
@@ -93,7 +97,7 @@ Part: TypeAlias = Lines | Picture | Rows | Gallery | Folded | Chart | Explorer
 
 
 def page(title: str, parts: Iterable[Part]) -> str:
-    """The text of an HTML file, which loads nothing: a content security policy forbids it.
+    """The text of an HTML file, whose content security policy forbids loading anything.
 
     Scripts, among them the compressed plotting library, are embedded only if there are charts.
 

@@ -16,18 +16,18 @@ from mnv2search.results.run_report import Importance, RunReport, evenly
 from mnv2search.study.results import front_of, median_ms_of, rank_of, reference_of
 from mnv2search.study.types import Evaluated
 
-# Fewest networks for a chart, and parts of the cross-validation.
+# Minimum number of networks for a chart, and number of folds of the cross-validation.
 FEWEST, FOLDS = 10, 5
-# Axes in the chart of importances, and axes whose options are shown.
+# Number of axes in the chart of importances, and in the chart of accuracies by choice.
 MOST_AXES, SLICES = 12, 3
-# Most networks that are predicted.
+# Maximum number of networks whose latency is predicted.
 MOST_PREDICTED = 300
-# Panels side by side share the width.
+# Gap between panels, as a share of the width.
 GAP = 0.06
 
 
 def charts(run: RunReport) -> Iterator[Chart]:
-    """The charts of a run for which it has enough networks."""
+    """Those charts of a run for which there are enough networks."""
     evaluated = [i for i in run.items if i.stage in ("calibration", "search") and i.evaluation.is_feasible]
     if len(evaluated) >= FEWEST:
         yield _progress(run, evaluated)
@@ -39,7 +39,7 @@ def charts(run: RunReport) -> Iterator[Chart]:
 
 
 def _scale(run: RunReport) -> tuple[float, str]:
-    """The factor from accuracies to the unit in which they are shown; scores have none."""
+    """The factor and the unit in which accuracies are shown; scores have no unit."""
     accuracy = run.result.ship.accuracy if run.result.ship else None
     return (1.0, "") if accuracy is not None and accuracy.kind == "proxy" else (100.0, "%")
 
@@ -51,7 +51,7 @@ def _metric(run: RunReport) -> str:
 
 
 def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
-    """The hypervolume over networks and over time, with that of the baseline."""
+    """The hypervolume over the number of networks and over time, and the hypervolume of the baseline."""
     budget_ms = run.manifest.budget.latency_ms
     known = [item.evaluation for item in evaluated]
     floor = min(map(rank_of, known))
@@ -83,15 +83,15 @@ def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
         },
         shows="hypervolume over evaluated networks and over time",
         notes=(
-            "Hypervolume: the area between the front and the corner of the accuracy of a small MobileNetV2 and the "
-            "budget, with the values that the search maximises (the lower ends of the accuracies' intervals, or "
-            "likelihoods). If the line still rises at its end, more --time is likely to help.",
+            "Hypervolume: the area that the front dominates, bounded by the accuracy of a small MobileNetV2 and the "
+            "latency budget. Accuracies are the values that the search maximises: the lower ends of intervals, or "
+            "likelihoods. If the line still rises at its end, more --time is likely to help.",
         ),
     )
 
 
 def _improvements(evaluations: Sequence[Evaluation], reference: tuple[float, float]) -> Iterator[tuple[int, float]]:
-    """The number of networks and the hypervolume of their front, whenever it grows, and at the end."""
+    """Yield number of networks and hypervolume of their front for every network that changes it, and for the last."""
     front: tuple[Evaluation, ...] = ()
     value = -1.0
     for count, evaluation in enumerate(evaluations, 1):
@@ -111,12 +111,12 @@ def _hypervolume(evaluations: Sequence[Evaluation], reference: tuple[float, floa
 
 
 def _minutes(run: RunReport, evaluation: Evaluation) -> float | None:
-    """Time from the start of the run to the end of a measurement; None if a time in the records is damaged."""
+    """Minutes from the start of the run to the end of a measurement; None if a time in the records is invalid."""
     taken_at = evaluation.latency.taken_at if evaluation.latency else ""
     try:
         began, measured = map(datetime.fromisoformat, (run.manifest.created_at, taken_at))
         return round((measured - began).total_seconds() / 60, 3)
-    except (ValueError, TypeError):  # no time, or only one of them has a time zone
+    except (ValueError, TypeError):  # not a time, or only one of the two has a time zone
         return None
 
 
@@ -204,9 +204,8 @@ def _importances(importances: Sequence[Importance]) -> Chart:
         layout={"xaxis": {"title": {"text": "importance, %"}, "rangemode": "tozero"}},
         shows="importance of the axes of the search space for the accuracy",
         notes=(
-            "Importances by PED-ANOVA (Optuna): how much the best networks differ from all others in a choice. They "
-            f"add up to 100 %{less}. "
-            "With few networks they are uncertain.",
+            "Importance by PED-ANOVA (Optuna): how much the best networks differ from all others in a choice. "
+            f"Importances add up to 100 %{less}. With few networks, they are uncertain.",
         ),
     )
 
@@ -235,12 +234,12 @@ def _slices(importances: Sequence[Importance], *, metric: str, scale: float) -> 
             "yaxis": {"title": {"text": metric}},
         },
         shows="accuracy of all networks by the options of the most important choices",
-        notes=("All other choices differ as well: a slice shows an association, not the effect of one choice.",),
+        notes=("The networks also differ in all other choices, so the charts show associations, not effects.",),
     )
 
 
 def _panels(titles: Sequence[str], *, options: Sequence[Sequence[str]] = ()) -> dict[str, object]:
-    """Axes of panels side by side; `options` are the categories of each, if they have any."""
+    """Layout of the horizontal axes of panels side by side; `options` are the categories of each axis."""
     width = (1 + GAP) / len(titles)
     axes: dict[str, object] = {}
     for number, title in enumerate(titles):

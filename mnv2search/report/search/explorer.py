@@ -1,4 +1,4 @@
-"""All evaluated networks of one or several runs, for the chart in which they are selected."""
+"""Data of the interactive chart of all networks of one or several runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mnv2search.spec.yaml.write import stage_text
 from mnv2search.untrusted import file_name
 
 Value = tuple[float, float, float]
-"""A value with the ends of its interval, in the unit of its axis."""
+"""A value and the ends of its interval, in the unit of its axis."""
 
 LATENCY, MADDS, PARAMS, MEMORY, SIZE = "latency", "madds", "params", "memory", "size"
 COUNTS = {
@@ -34,16 +34,16 @@ COUNTS = {
     SIZE: ("weights, MB (fp32)", 1e6),
 }
 FRONT_COLORS = ("--front", "--front-2", "--front-3", "--front-4")
-# File formats that the runtimes of devices execute; ONNX for all others.
+# File formats by runtime; ONNX for all others.
 FORMATS = {"litert": "tflite", "executorch": "pte", "coreml": "mlpackage"}
 
-# Most networks of a run that are shown although they are neither on its front nor of the baseline.
+# Maximum number of shown networks of a run that are neither on its front nor in the baseline.
 MOST_OTHERS = 1500
 SEPARATE = " after a separate training"
 
 
 def explorer(runs: Sequence[RunReport]) -> Explorer:
-    """The chart of every evaluated network of runs with a front, and of the published networks nearest to `ship`."""
+    """The chart of all measured networks of runs with a front, and of published networks similar to those to ship."""
     data, labels = _Data(), labels_of(runs)
     for run, label in zip(runs, labels, strict=True):
         _add_run(data, run, prefix=f"{label}: " if len(runs) > 1 else "")
@@ -72,14 +72,14 @@ def explorer(runs: Sequence[RunReport]) -> Explorer:
 
 
 def labels_of(runs: Sequence[RunReport]) -> tuple[str, ...]:
-    """A different text for each run: the names of the folders, or their paths."""
+    """Unique labels of the runs: the names of their folders or, if two are equal, the paths."""
     names = tuple(run.folder.name for run in runs)
     return names if len(set(names)) == len(names) else tuple(str(run.folder) for run in runs)
 
 
 @dataclass(frozen=True)
 class _Data:
-    """The growing content of the JSON block; lines of YAML are stored once."""
+    """The content of the JSON block, while it is collected; equal lines of text are stored once."""
 
     axes: dict[str, str] = field(default_factory=lambda: {LATENCY: "measured latency, ms"})
     lines: dict[str, int] = field(default_factory=dict)
@@ -107,14 +107,14 @@ class _Predictor:
 
     @property
     def note(self) -> str:
-        """How well the predictions are known; empty if there are none."""
+        """The error of the predictions; empty if there are no predictions."""
         error = self.fitted.error
         if error is None:
             return ""
         return (
-            f"Times of stages are predicted from the {counted(len(self.fitted.observations), 'network')} measured in "
-            f"this run (mean error of a whole network {100 * error:.1f} %), not measured; they are least certain for "
-            "the stem and the head."
+            "Times of stages are not measured. They are predicted from the "
+            f"{counted(len(self.fitted.observations), 'network')} measured in this run (mean error for a whole network: "
+            f"{100 * error:.1f} %), and are least certain for the stem and the head."
         )
 
 
@@ -191,7 +191,7 @@ def _values(data: _Data, evaluation: Evaluation) -> Iterator[tuple[str, Value]]:
 
 
 def _accuracies(data: _Data, accuracy: Accuracy, *, after: str = "") -> dict[str, Value]:
-    """An accuracy, and the likelihood that ranks it if there is one, by their axes."""
+    """An accuracy by its axis and, if the network is ranked by a likelihood, the likelihood by its axis."""
     key, scale = _accuracy_key(accuracy, after), 1 if accuracy.kind == "proxy" else 100
     data.axes.setdefault(key, key if accuracy.kind == "proxy" else f"{key}, %")
     values = {key: _rounded(scale * accuracy.value, scale * accuracy.low, scale * accuracy.high)}
@@ -214,15 +214,15 @@ def _rounded(*values: float) -> Value:
 
 
 def _accuracy_key(accuracy: Accuracy, after: str = "") -> str:
-    """The axis of an accuracy: those of different kinds, metrics, datasets or trainings are never on one axis."""
+    """The axis of an accuracy; different kinds, metrics, datasets and trainings have different axes."""
     where = "no accuracy" if accuracy.kind == "proxy" else accuracy.dataset
     return f"{accuracy.kind} {metric_text(accuracy.metric)}{after} ({where})"
 
 
 def _said(evaluation: Evaluation) -> Iterator[str]:
-    """Lines that are shown while the pointer is over a network."""
+    """The lines of the tooltip of a network."""
     accuracy, cost = evaluation.accuracy, evaluation.cost
-    yield "no accuracy was determined" if accuracy is None else accuracy_phrase(accuracy)
+    yield "accuracy not determined" if accuracy is None else accuracy_phrase(accuracy)
     if evaluation.latency is None:
         yield "not measured"
     else:
@@ -241,14 +241,14 @@ def _notes_on(evaluation: Evaluation, run: RunReport) -> Iterator[str]:
     if evaluation.accuracy is not None and evaluation.accuracy.note:
         yield evaluation.accuracy.note
     if latency is not None:
-        noisy = "; too noisy or measured too few times: the interval is unreliable" if latency.noisy else ""
+        noisy = "; the interval is unreliable (too noisy, or too few visits)" if latency.noisy else ""
         yield f"{latency.samples:,} inferences in {latency.visits or 'an unknown number of'} visits{noisy}"
     if not evaluation.is_feasible:
         yield "not within the budget"
 
 
 def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Iterator[list[object]]:
-    """Of every stage: address, row, output and scale as numbers of lines, counts, and predicted time in ms."""
+    """Yield for every stage: line numbers of address, row, output and scale; counts; and the predicted time in ms."""
     laid_out = plan(evaluation.spec)
     times = predictor.fitted.breakdown(laid_out) if predictor.note else None
     reduction = 1
@@ -272,7 +272,7 @@ def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Itera
 
 
 def _file_of(evaluation: Evaluation, run: RunReport) -> str | None:
-    """What commands take: the file of a front member, or the name of a published network; quoted for a shell."""
+    """The argument of commands for a network: a file or a name of the catalogue, quoted for a shell; None without."""
     if evaluation in run.result.baseline and evaluation.spec.name.startswith("mobilenet_v2_"):
         return shlex.quote(evaluation.spec.name)
     is_shipped = run.shipped is not None and evaluation.spec == run.shipped.spec
@@ -320,7 +320,7 @@ def _add_published(data: _Data, run: RunReport, number: int, prefix: str) -> Non
 
 
 def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
-    """The limits of the first run by axis; those of other runs are in their tables."""
+    """The limits of the first run, by axis."""
     budget = runs[0].manifest.budget
     limits: Iterable[tuple[str, int | None]] = (
         (MADDS, budget.madds),
@@ -334,22 +334,25 @@ def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
 
 def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     if any(_is_estimated(run) for run in runs):
-        yield "Published networks were not measured here: over latency, a dotted line is at their accuracy."
+        yield "Published networks were not measured here: over latency, dotted lines mark their accuracies."
     for run, label in zip(runs, labels_of(runs), strict=True):
         others = len(run.result.dominated)
         if others > MOST_OTHERS:
             shown = len(evenly(run.result.dominated, MOST_OTHERS))
-            yield f"{label}: {shown:,} of the {others:,} other measured networks are shown, chosen at even distances."
+            yield f"{label}: {shown:,} of the {others:,} other measured networks are shown, evenly spaced."
     without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
     if without:
         yield (
-            f"{counted(without, 'measured network')} without an accuracy, mostly beyond the budget, appear when both "
-            "axes are latency or counts."
+            f"{counted(without, 'measured network')} without an accuracy, mostly over budget, are shown only if no "
+            "axis is an accuracy."
         )
     checks: tuple[tuple[str, Callable[[RunReport], object]], ...] = (
         ("device", lambda run: run.manifest.device.fingerprint),
         ("source of accuracies", lambda run: run.manifest.evaluator),
-        ("latency budget; the dashed line is that of the first run", lambda run: run.manifest.budget.latency_ms),
+        (
+            "latency budget; the dashed line shows the budget of the first run",
+            lambda run: run.manifest.budget.latency_ms,
+        ),
     )
     for what, of in checks:
         if len({of(run) for run in runs}) > 1:

@@ -53,7 +53,7 @@ def best_rival(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Evalua
 
 
 def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | None:
-    """The gain over the best rival, see `difference_between`; None if there is no rival, or for scores."""
+    """The gain over the best rival (see `difference_between`); None if there is no rival, or for scores."""
     rival = best_rival(evaluation, baseline)
     found = None if rival is None else difference_between(evaluation, rival)
     return None if rival is None or found is None else Gain(*found, rival.spec.name)
@@ -75,8 +75,8 @@ def front_rows(
 ) -> Rows:
     """A row per network of the front, most accurate first, with the gain over the baseline at equal latency.
 
-    `rivals_of` returns the baseline networks that a network of the front may be compared with. With `grouped`, only
-    the most accurate network and the cheapest of each group of near-equals have a row.
+    `rivals_of` returns the baseline networks that a network of the front may be compared with. With `grouped`, there
+    are rows only for the most accurate network and for the cheapest network of each group of near-equals.
     """
     ordered, groups = sorted(front, key=rank_of, reverse=True), groups_by_name(front)
     if grouped:
@@ -111,7 +111,7 @@ def front_rows(
 
 
 def _group_text(evaluation: Evaluation, group: Group, *, grouped: bool) -> str:
-    """The first member of the group; in a table of groups, the number of the other members."""
+    """The cell for the group: its first member or, in a table of groups, the number of other members."""
     if not grouped:
         return group[0].spec.name
     if evaluation is not group[0]:
@@ -183,8 +183,8 @@ def _notes(
         yield from _gain_notes(gains, rivals)
     if GROUP.title not in left_out:
         yield (
-            "near-equals: networks whose accuracy the evidence cannot tell from that of the best of their group; of "
-            "these, the fastest is the cheapest or, if latencies overlap, the smallest"
+            "near-equals: networks whose accuracies the evidence cannot tell apart; each group is named after its "
+            "cheapest network: the fastest or, if latencies overlap, the smallest"
         )
 
 
@@ -287,7 +287,7 @@ def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) ->
     """The text of `front.csv`; `ship` is the network to ship.
 
     Accuracies and likelihoods are ratios from 0 to 1; only inherited accuracies have a likelihood. Columns of scores
-    are called scores. `group` is the cheapest network of the near-equals.
+    are called scores. `group` is the cheapest of the near-equals of the network.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Groups of networks whose accuracies the evidence cannot tell apart."""
+"""Groups of networks whose accuracies do not differ significantly (near-equals)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.study.results import median_ms_of, rank_of
 from mnv2search.tasks.metrics import Difference, difference_of
 
-# Largest difference of near-equals, as a ratio: on few images, even large differences have intervals that include 0.
+# Largest difference of near-equals, as a ratio; needed because with few images, even large differences may have
+# intervals that include 0.
 LARGEST_DIFFERENCE = 0.01
 
 Group = tuple[Evaluation, ...]
-"""Near-equals, cheapest first."""
+"""Near-equals; the first member is the cheapest."""
 
 
 def difference_between(one: Evaluation, other: Evaluation) -> Difference | None:
     """The difference of two accuracies, as a ratio, with its 90 % interval.
 
-    None if an accuracy is unknown, if they differ in kind or metric, or for scores. Two estimates share the unknown
-    training recipe, so the interval of their difference is computed separately and is narrower; other accuracies are
-    treated as independent.
+    None if an accuracy is unknown, if the accuracies differ in kind or metric, or if they are scores. Two estimates
+    share the unknown training recipe, so the interval of their difference is computed separately and is narrower.
+    Other accuracies are treated as independent.
     """
     own, its = one.accuracy, other.accuracy
     if own is None or its is None or own.kind == "proxy" or (own.kind, own.metric) != (its.kind, its.metric):
@@ -41,10 +42,10 @@ def are_near_equal(one: Evaluation, other: Evaluation) -> bool:
 
 
 def near_equals(front: Sequence[Evaluation]) -> tuple[Group, ...]:
-    """The networks in groups, most accurate group first; a network that is like no other is a group of its own.
+    """Group the networks, most accurate group first; a network without near-equals forms a group by itself.
 
-    A group consists of the most accurate network that is in no group yet, and of the near-equals of that network. Its
-    first member is the smallest of those whose latency cannot be told from that of the fastest.
+    A group consists of the most accurate network that is in no group yet, and of this network's near-equals. The
+    first member is the smallest of those members whose latency interval overlaps that of the fastest.
     """
     left = sorted(front, key=rank_of, reverse=True)
     groups: list[Group] = []
@@ -64,5 +65,5 @@ def _cheapest_first(members: Iterable[Evaluation]) -> Group:
 
 
 def groups_by_name(front: Sequence[Evaluation]) -> Mapping[str, Group]:
-    """The group of every network, by the name of the network."""
+    """The group of each network, by the name of the network."""
     return {e.spec.name: group for group in near_equals(front) for e in group}

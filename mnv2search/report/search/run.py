@@ -226,7 +226,7 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
 def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
     """A JSON document with the front, the network to ship, the baseline and the effort.
 
-    The `group` of a member is the cheapest of its near-equals.
+    The `group` of a network is the name of the cheapest of its near-equals.
     """
     groups = groups_by_name(result.front)
     return {

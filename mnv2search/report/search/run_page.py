@@ -1,4 +1,4 @@
-"""The parts of the page of a run, and of a page that compares runs."""
+"""The parts of the report of a run, and of a report that compares runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mnv2search.results.run_report import RunReport
 
 
 def run_parts(run: RunReport) -> Iterator[Part]:
-    """What to ship, all networks, the front, how good its figures are, and how to repeat the run."""
+    """The parts of the report of one run, from the network to ship to the command that repeats the run."""
     yield Lines(title="What to ship", lines=tuple(_ship_lines(run)))
     yield explorer([run])
     yield from _front_parts(run)
     metric = next((e.accuracy.metric for e in run.result.front if e.accuracy), "")
     curves = candidates_png(run.result.front, run.result.dominated, metric=metric)
     if curves is not None:
-        shows = f"{metric} of every candidate on validation images after each epoch"
+        shows = f"{metric} of each candidate on validation images after each epoch"
         yield Picture(title="How the candidates' trainings went", png=curves, shows=shows)
     yield from charts(run)
     yield Lines(title="Accuracies", lines=tuple(_accuracy_lines(run)))
@@ -38,7 +38,7 @@ def run_parts(run: RunReport) -> Iterator[Part]:
 
 
 def comparison_parts(runs: Sequence[RunReport]) -> Iterator[Part]:
-    """All networks of several runs in one chart, and the front and the effort of each run."""
+    """The parts of a comparison: all networks in one chart, then the front and the effort of each run."""
     yield explorer(runs)
     for run, label in zip(runs, labels_of(runs), strict=True):
         for part in _front_parts(run):
@@ -90,7 +90,7 @@ def _accuracy_lines(run: RunReport) -> Iterator[str]:
         yield f"{counted(run.result.stopped, 'network')} stopped early, without an accuracy"
     without = sum(e.accuracy is None for e in networks) - run.result.stopped
     if without > 0:
-        yield f"{counted(without, 'measured network')} without an accuracy: beyond the budget or not evaluated"
+        yield f"{counted(without, 'measured network')} without an accuracy: over budget or not evaluated"
 
 
 def _noise_lines(run: RunReport) -> Iterator[str]:
@@ -111,8 +111,8 @@ def _noise_lines(run: RunReport) -> Iterator[str]:
     runs = sum(one.samples for one in latencies)
     dropped = sum(one.dropped for one in latencies)
     yield (
-        f"{counted(len(latencies), 'network')} measured by {runs:,} inferences ({dropped:,} more were disturbed and "
-        f"left out); 95 % intervals are typically ±{100 * half:.1f} %"
+        f"{counted(len(latencies), 'network')} measured by {runs:,} inferences, without {dropped:,} disturbed ones; "
+        f"95 % intervals are typically ±{100 * half:.1f} %"
     )
     noisy = sum(one.noisy for one in latencies)
     if noisy:
@@ -135,18 +135,20 @@ def _confirmation_rows(confirmations: Sequence[Confirmation]) -> Rows:
         (Column("accepted"), lambda one: f"{one.tolerance:g}"),
         (Column("latency", "ours / its"), lambda one: plus_minus(one.ratio, one.ratio_half_width)),
         (Column("verdict", align="left"), verdict),
-        notes=["output: difference from the PyTorch network, RMS; weights are arbitrary, and equal in all three"],
+        notes=[
+            "output: relative RMS difference from the PyTorch network; all three have the same, arbitrary weights"
+        ],
     )
 
 
 def _reproduction_lines(run: RunReport) -> Iterator[str]:
     manifest, folder = run.manifest, shlex.quote(str(run.folder))
-    yield shlex.join(manifest.command) if manifest.command else "begun from Python"
+    yield shlex.join(manifest.command) if manifest.command else "started from Python"
     yield f"resume: mnv2search run --resume {folder}; verify: mnv2search verify {folder}"
     yield _settings_line(manifest)
     yield f"space {manifest.space_name}, SHA-256 {manifest.space_hash}"
     yield ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    yield f"begun {manifest.created_at}, finished {manifest.finished_at or 'not yet'}, {manifest.elapsed_s:.0f} s"
+    yield f"started {manifest.created_at}, finished {manifest.finished_at or 'not yet'}, {manifest.elapsed_s:.0f} s"
 
 
 def _settings_line(manifest: Manifest) -> str:

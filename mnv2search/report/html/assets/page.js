@@ -5,7 +5,7 @@
 const root = document.documentElement;
 const colorOf = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
-/** A value in which every text such as "--front" is replaced by that variable of the style sheet. */
+/** Replaces every string such as "--front" in a value by the value of that variable of the style sheet. */
 function themed(value) {
   if (typeof value === "string") return value.startsWith("--") ? colorOf(value) : value;
   if (Array.isArray(value)) return value.map(themed);
@@ -13,14 +13,14 @@ function themed(value) {
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, themed(one)]));
 }
 
-/** An element with properties and children; texts become text nodes, so that nothing in a file is read as HTML. */
+/** An element with properties and children; strings become text nodes, so that no text is interpreted as HTML. */
 function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 }
 
-/** Text for plotly.js, which reads some HTML. */
+/** Escapes text for plotly.js, which interprets some HTML. */
 const plain = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 
 function layoutOf(own) {
@@ -56,7 +56,7 @@ function drawChart(at, { traces, layout }) {
   Plotly.react(at, themed(traces), layoutOf(layout), CONFIG);
 }
 
-/** The chart of all networks, with the panel of the selected one; returns the function that draws it again. */
+/** Creates the chart of all networks and the panel of the selected one; returns the function that draws both again. */
 function explore(section, data) {
   const { axes, groups, networks } = data;
   const keys = ["at", "row", "output", "scale", "params", "madds", "memory", "ms"];
@@ -66,7 +66,7 @@ function explore(section, data) {
   const state = { x: data.x, y: data.y, selected: data.selected, other: data.other, side: "", params: "", size: "" };
   const plot = el("div", { className: "plot", tabIndex: 0 });
   plot.setAttribute("role", "group");
-  plot.setAttribute("aria-label", "Chart of networks: the arrow keys select the next network, C compares with it");
+  plot.setAttribute("aria-label", "Chart of networks: arrow keys select a network, c marks it as the one to compare with");
   const panel = el("div", { className: "panel" });
   const count = el("output");
   const labelOf = (network) => (data.runs.length > 1 ? `${network.name} (${data.runs[network.run]})` : network.name);
@@ -108,15 +108,15 @@ function explore(section, data) {
       field("vertical", chooser("y", axisOptions, draw)),
       field("horizontal", chooser("x", axisOptions, draw)),
       field("side", chooser("side", [["", "all"], ...sides.map((s) => [s, `${s} px`])], draw)),
-      field("at most, M parameters", limit("params", "all")),
-      field("at most, MB of weights", limit("size", "all")),
+      field("most parameters, M", limit("params", "all")),
+      field("most weights, MB", limit("size", "all")),
       count,
     ),
     plot,
     el(
       "p",
       { className: "notes hint" },
-      "Hover shows a network; a click, or the arrow keys while the chart is focused, selects it. Shift and click, or C, compares with it. Drag to enlarge, double-click to see all.",
+      "Hover over a network for details. Click to select it, or use the arrow keys while the chart has the focus. Shift-click a network to compare with it; c marks the selected one. Drag to zoom in, double-click to see all.",
     ),
     panel,
   );
@@ -293,7 +293,7 @@ function explore(section, data) {
   return draw;
 }
 
-/** Let the name of a network in a table select it; the title of a table begins with the run if there are several. */
+/** Turns names of networks in tables into links that select them; with several runs, table titles begin with the run. */
 function linkNames(runs, keys) {
   for (const cell of document.querySelectorAll("main > .wide td:first-child, main > details td:first-child")) {
     const title = cell.closest(".wide").getAttribute("aria-label");
@@ -304,7 +304,7 @@ function linkNames(runs, keys) {
   }
 }
 
-/** Show the selected network beside the one that it is compared with. */
+/** Shows the selected network next to the one to compare with. */
 function drawPanel(panel, data, state, { select, compare, labelOf }) {
   const one = data.networks[state.selected],
     other = data.networks[state.other];
@@ -384,7 +384,7 @@ function facts(data, one, other) {
   return el(
     "div",
     {},
-    table("Figures of the two networks", ["", one.name, other ? other.name : "", "difference"], rows),
+    table("Numbers of the two networks", ["", one.name, other ? other.name : "", "difference"], rows),
     el("p", { className: "notes" }, ...notes),
   );
 }
@@ -436,7 +436,7 @@ function stages(data, one) {
   );
 }
 
-/** The stages of two networks at each scale of the input, since the rows of two networks have no counterparts. */
+/** The stages of two networks by scale of the input, because rows of different networks do not correspond. */
 function differences(one, other) {
   const scales = [...new Set([...one.stages, ...other.stages].map((stage) => stage.scale))];
   const order = (scale) => ({ stem: 0, last: 1e6, head: 1e7 })[scale] ?? Number(scale.split("/")[1]);
@@ -517,7 +517,7 @@ function copyButton(text) {
   return button;
 }
 
-/** Load the plotting library, which is stored compressed. */
+/** Decompresses and loads the plotting library. */
 async function loadLibrary() {
   const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
   const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();

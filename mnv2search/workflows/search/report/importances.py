@@ -9,12 +9,12 @@ from mnv2search.results.run_report import Importance, evenly
 from mnv2search.spec.space import SearchSpace
 from mnv2search.study.types import Evaluated
 
-# With fewer networks, an importance is noise. More values would take seconds, so some networks are left out.
+# Minimum number of networks (importances of fewer are noise), and maximum number of values (more would take seconds).
 FEWEST, MOST_VALUES = 30, 100_000
 
 
 def importances_of(space: SearchSpace, items: Sequence[Evaluated]) -> tuple[Importance, ...]:
-    """Importances by PED-ANOVA, which add up to 1, highest first; empty with too few networks.
+    """Importances by PED-ANOVA, highest first, which add up to 1; empty if there are too few networks.
 
     Source: Watanabe, Bansal & Hutter 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
     Subspaces"; `optuna.importance.PedAnovaImportanceEvaluator`.

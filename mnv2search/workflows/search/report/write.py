@@ -1,4 +1,4 @@
-"""Write the page of a run, or of several runs side by side."""
+"""Write the report of a run, or of several runs side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnv2search.workflows.search.report.importances import importances_of
 
 
 def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetuned: Finetuned | None) -> RunReport:
-    """What the page of a run shows, with what its folder keeps.
+    """The data of the report of a run, from its result and the files in its folder.
 
     Raises:
         RecordError: a file in the folder is damaged.
@@ -39,19 +39,19 @@ def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetu
 
 
 def report(runs: Sequence[str | Path], *, output: str | Path | None = None, force: bool = False) -> Path:
-    """Write the page of one run from its records, or a page that compares several runs; returns its path.
+    """Write the report of one run from its records, or one that compares several runs; returns its path.
 
     Nothing is measured.
 
     Args:
         runs: folders of runs.
-        output: path of the page; by default `report.html` in the folder of the one run, or, for several runs, a file
-            beside the folder of the first that is named after all.
+        output: path of the report. Default: `report.html` in the folder of the run; for several runs, a file next to
+            the folder of the first run, named after all runs.
         force: replace `output` if it exists.
 
     Raises:
         OptionError: there are no runs, a run is given twice, or `output` exists.
-        RecordError: a folder is not that of a run, or the run has no front yet.
+        RecordError: a folder is not the folder of a run, or the run has no front yet.
     """
     folders = [Path(run) for run in runs]
     if not folders:
@@ -74,6 +74,6 @@ def _read(folder: Path) -> RunReport:
     manifest, result = recall(folder)
     if not result.front:
         raise RecordError(
-            f"{folder} has no front yet", hint=f"`mnv2search front {folder}` says why, and what would help"
+            f"{folder} has no front yet", hint=f"`mnv2search front {folder}` shows the reason and what would help"
         )
     return run_report_of(folder, manifest, result, finetuned_of_run(folder, result))
