@@ -1,4 +1,4 @@
-"""The faults: what happens to a running search, and how it is ended."""
+"""The kinds of faults: how each disturbs a running search, and how it is ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLONE_NEWNS = 0x00020000
 
 
 def nothing(_: Scene) -> None:
-    """Prepare or mend nothing."""
+    """Do nothing: the fault needs no preparation, or ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Fault:
     """A kind of fault.
 
     Attributes:
-        strike: waits for the moment and lets the fault happen; returns whether the search still ran.
-        codes: expected exit codes of the search, besides 0 if it ended before.
-        most: how often a search is disturbed at most, each time after it was resumed.
+        strike: waits for a moment and causes the fault; returns whether the search was still running.
+        codes: expected exit codes of the search; 0 is accepted too, and required if the search ended before the fault.
+        most: how many times a search is disturbed at most; it is resumed after each time.
+        prepare: prepares the scene before the search starts.
         mend: ends the fault.
-        removes: the fault removes results, so they are not missed.
-        needs_mounts: it mounts file systems; `needs_faketime`: it needs `libfaketime`.
+        removes: whether the fault removes results, which then do not count as lost.
+        needs_mounts: whether the fault mounts file systems.
+        needs_faketime: whether the fault needs `libfaketime`.
     """
 
     name: str
@@ -54,14 +56,14 @@ class Fault:
 
 
 def kill(scene: Scene, started: Started) -> bool:
-    """SIGKILL at a random time."""
+    """Send SIGKILL at a random time."""
     is_running = scene.wait_for_moment(started)
     started.send(signal.SIGKILL)
     return is_running
 
 
 def in_phase(number: signal.Signals, phase: str, *, twice: bool = False) -> Callable[[Scene, Started], bool]:
-    """A signal at a random time after a phase begins; the second follows at once."""
+    """A function that sends a signal at a random time after a phase begins; a second one follows within 10 ms."""
 
     def strike(scene: Scene, started: Started) -> bool:
         is_running = started.wait_for(phase) and scene.wait_a_moment(started)
@@ -92,7 +94,7 @@ def mount(*words: str | Path) -> None:
 
 
 def small_disk(scene: Scene) -> None:
-    """Put the results on a disk with room for a part of them."""
+    """Put the results on a disk that is too small for them."""
     (scene.root / "results").mkdir()
     size = scene.rng.randint(16, 600)
     mount("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", scene.root / "results")
@@ -104,7 +106,7 @@ def free_space(scene: Scene) -> None:
 
 
 def let_it_run(_: Scene, started: Started) -> bool:
-    """Wait for the end."""
+    """Wait for the end of the search."""
     started.wait(3600)
     return True
 
@@ -119,12 +121,12 @@ def make_read_only(scene: Scene, started: Started) -> bool:
 
 
 def make_writable(scene: Scene) -> None:
-    """Remove the mount again."""
+    """Remove the read-only mount."""
     subprocess.run(["umount", str(scene.root / "results")], check=True)
 
 
 def remove_folder(scene: Scene, started: Started) -> bool:
-    """Remove the run's folder, again if the search writes to it meanwhile, as a user would."""
+    """Remove the run's folder; if the search writes to it meanwhile, remove it again, as a user would."""
     is_running = scene.wait_for_moment(started)
     is_there = scene.folder.exists()
     while scene.folder.exists():
@@ -152,7 +154,7 @@ def files() -> Iterator[Fault]:
 
 # -- evaluators and devices ------------------------------------------------------------------------------------------
 
-# What a program does, with the expected exit code of the search.
+# Behaviours of a program, each with the expected exit code of the search.
 PROGRAMS = {
     "hangs": ("time.sleep(999)", 1),
     "hangs and ignores signals": ("[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]; time.sleep(999)", 1),
@@ -181,7 +183,7 @@ FUNCTIONS = {
 
 
 def hostile(behaviour: str, *, is_program: bool) -> Callable[[Scene], None]:
-    """Let the evaluator misbehave after a random number of answers."""
+    """A function that lets the evaluator misbehave after a random number of answers."""
 
     def prepare(scene: Scene) -> None:
         scene.evaluator = scene.program if is_program else ""
@@ -191,7 +193,7 @@ def hostile(behaviour: str, *, is_program: bool) -> Callable[[Scene], None]:
 
 
 def interrupt_hanging(*, times: int) -> Callable[[Scene, Started], bool]:
-    """Ctrl-C, once or twice, while the evaluator hangs."""
+    """A function that sends Ctrl-C a number of times while the evaluator hangs."""
 
     def strike(scene: Scene, started: Started) -> bool:
         is_running = started.wait_for_file(scene.root / "hangs")
@@ -230,12 +232,12 @@ DEVICES = {
 
 
 def use_device(scene: Scene) -> None:
-    """Measure on the device that can vanish."""
+    """Measure on a device that can disappear."""
     scene.device = "vanishing"
 
 
 def vanish(behaviour: str, *, interrupts: bool = False) -> Callable[[Scene, Started], bool]:
-    """Let the device vanish at a random time."""
+    """A function that makes the device fail at a random time."""
 
     def strike(scene: Scene, started: Started) -> bool:
         is_running = scene.wait_for_moment(started)
@@ -251,7 +253,7 @@ def vanish(behaviour: str, *, interrupts: bool = False) -> Callable[[Scene, Star
 
 
 def come_back(scene: Scene) -> None:
-    """Let the device be there again."""
+    """Make the device work again."""
     (scene.root / "gone").unlink(missing_ok=True)
 
 
@@ -307,7 +309,7 @@ def all_faults() -> list[Fault]:
 
 
 def own_mounts() -> bool:
-    """Give this process a mount namespace of its own; returns whether it may mount."""
+    """Give this process a separate mount namespace; returns whether it may mount."""
     if os.geteuid() != 0 or ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:  # os.unshare needs Python 3.12
         return False
     return subprocess.run(["mount", "--make-rprivate", "/"], check=False, capture_output=True).returncode == 0

@@ -1,7 +1,7 @@
-"""Runs in processes that are disturbed while they work, and the checks of what they leave behind.
+"""Processes that can be disturbed while they run, and checks of what they leave behind.
 
-A process is forked from one that has imported everything, which is much faster than a new one. It gets a terminal of
-its own, and reports the phase of the search through a pipe.
+A process is forked from one that has loaded all imports, which is much faster than starting a new one. It has its own
+terminal, and reports the phase of the search through a pipe.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.run import STUDY_FILE
 
 NAME = "it"
-# Longest time that a disturbed process may take to end; it then counts as stuck.
+# Time after which a process that has not ended counts as stuck.
 PATIENCE_S = 60.0
 POLL_S = 0.05
-# Texts that show that an error was not handled.
+# Texts in the output that reveal an unhandled error.
 UNHANDLED = ("Traceback", "Exception ignored", "Fatal Python error")
 SHOW, HIDE = b"\x1b[?25h", b"\x1b[?25l"
 
@@ -47,9 +47,9 @@ class Ended(NamedTuple):
 
     Attributes:
         code: exit code, negative for a signal.
-        said: its output on stdout and stderr.
-        terminal: what is wrong with its terminal afterwards; empty if nothing is.
-        is_stuck: it did not end by itself.
+        said: output on stdout and stderr.
+        terminal: damage to the terminal; empty if there is none.
+        is_stuck: whether the process had to be killed.
     """
 
     code: int
@@ -59,7 +59,7 @@ class Ended(NamedTuple):
 
 
 def in_child(work: Callable[[], object]) -> Ended:
-    """Call a function in a forked process with its output in a file."""
+    """Call a function in a forked process, and return its output."""
     with tempfile.TemporaryFile() as log:
         child = os.fork()
         if child == 0:
@@ -89,7 +89,7 @@ def _work_and_exit(work: Callable[[], object], output: int) -> None:
 
 
 def mnv2search(root: Path, *words: str) -> Callable[[], object]:
-    """A function that calls the command line with its cache below a folder."""
+    """A function that runs the command line with the cache below a folder."""
 
     def work() -> None:
         os.environ["MNV2SEARCH_CACHE"] = str(root / "cache")
@@ -100,15 +100,15 @@ def mnv2search(root: Path, *words: str) -> Callable[[], object]:
 
 
 def mnv2search_run(root: Path, *words: str) -> Callable[[], object]:
-    """A function that calls `mnv2search run` with results and cache below a folder."""
+    """A function that runs `mnv2search run` with results and cache below a folder."""
     return mnv2search(root, "run", *words, "--output-dir", str(root / "results"))
 
 
 class Started:
-    """A forked process with a terminal of its own, in which a function runs.
+    """A forked process with its own terminal, in which a function runs.
 
-    With a module, each call of its functions `write_outputs` and `write_report`, and each new phase that its function
-    `run` reports, is known by `wait_for`.
+    With `run_module`, `wait_for` can wait for the phases that its function `run` reports, and for the calls of its
+    functions `write_outputs` and `write_report`.
     """
 
     def __init__(self, work: Callable[[], object], *, run_module: ModuleType | None = None) -> None:
@@ -157,7 +157,7 @@ class Started:
         return (self._end_s or time.monotonic()) - self._begin_s
 
     def end(self, *, patience_s: float = PATIENCE_S) -> Ended:
-        """Wait until the process ends, kill it if that takes too long, and look at its terminal."""
+        """Wait until the process ends, kill it if that takes too long, and check its terminal."""
         if is_stuck := self._watch(patience_s, lambda: False):
             signal.pidfd_send_signal(self._ended, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
@@ -171,7 +171,7 @@ class Started:
         return Ended(os.waitstatus_to_exitcode(status), said.decode(errors="replace"), terminal, is_stuck)
 
     def _watch(self, seconds: float, is_enough: Callable[[], bool]) -> bool:
-        """Read what the process writes until enough is known, the time is up (True), or it ends (False)."""
+        """Read what the process writes until `is_enough` or the time is up; returns False if the process ends."""
         deadline = time.monotonic() + seconds
         while not is_enough() and (left_s := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self._master, self._phases, self._ended], [], [], min(left_s, POLL_S))
@@ -193,7 +193,7 @@ class Started:
 
 
 def _tell_phases(module: ModuleType, writer: int) -> None:
-    """Write the name of each phase of a search to a pipe when it begins; in a forked process."""
+    """Write the name of each phase of a search to a pipe when it begins (call only in a forked process)."""
     last = ""
 
     def tell(phase: str) -> None:
@@ -228,7 +228,7 @@ def _tell_call(module: ModuleType, name: str, tell: Callable[[str], None]) -> No
 
 @dataclass
 class Verdict:
-    """What a fault did to a run: names of finished evaluations lost or recorded twice, and what else is wrong."""
+    """The damage to a run: finished evaluations that are lost or recorded twice, and other errors, as texts."""
 
     hit: bool = True
     lost: list[str] = field(default_factory=list)
@@ -238,12 +238,12 @@ class Verdict:
 
     @property
     def faults(self) -> list[str]:
-        """All that is wrong, as lines of text."""
+        """All damage, as lines of text."""
         lists = {"lost": self.lost, "doubled": self.doubled, "stuck": self.stuck, "wrong": self.wrong}
         return [f"{name}: {one}" for name, all_of_it in lists.items() for one in all_of_it]
 
     def judge_end(self, ended: Ended, codes: Sequence[int]) -> None:
-        """Check exit code, output and terminal of a process."""
+        """Check the exit code, the output and the terminal of a process that ended."""
         end = ended.said[-1500:].strip()
         if ended.is_stuck:
             self.stuck.append(f"the process did not end: {end}")
@@ -257,14 +257,14 @@ class Verdict:
 
 
 def recorded_in(folder: Path) -> list[Record]:
-    """The complete records of a run, whatever its state; none if it has not begun."""
+    """The complete records of a run in any state; empty if it has not begun."""
     if not (folder / EVALUATIONS).exists() or not (folder / MANIFEST).exists():
         return []
     return list(read_records(folder))
 
 
 def judge_folder(verdict: Verdict, folder: Path, before: Sequence[Record], *, trials: int | None) -> None:
-    """Check the folder of a finished run, which had some records before its last start."""
+    """Check the folder of a finished run; `before` are the records that it had before its last start."""
     manifest, records = read_manifest(folder), read_records(folder)
     if manifest.status != "finished":
         verdict.stuck.append(f"the run is {manifest.status}")
@@ -279,7 +279,7 @@ def judge_folder(verdict: Verdict, folder: Path, before: Sequence[Record], *, tr
     storage = RDBStorage(f"sqlite:///{folder / STUDY_FILE}")
     stored = optuna.load_study(study_name=STUDY, storage=storage).get_trials(deepcopy=False)
     storage.remove_session()
-    storage.engine.dispose()  # a mount cannot be removed before
+    storage.engine.dispose()  # otherwise a mount cannot be removed
     verdict.stuck += [
         f"trial {trial.number} is {trial.state.name}" for trial in stored if not trial.state.is_finished()
     ]

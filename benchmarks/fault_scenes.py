@@ -1,4 +1,4 @@
-"""The scene of a fault: a folder with an evaluator, a device and a search in it."""
+"""The scene of a fault: a folder with an evaluator, a device and a search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIALS = 13
 COMMAND = ("--latency-ms", "5", "--trials", str(TRIALS), "--space", "mnv2-multipliers")
 PHASES = ("baseline", "calibration", "search", "final", "write_outputs", "write_report")
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-# Called for each network; how the calls behave is read from a file, so that it can be mended.
+# Called for each network; a file contains the faulty behaviour, so that removing the file ends the fault.
 FUNCTION = """
 import select, sys, time, zlib
 from pathlib import Path
@@ -34,7 +34,7 @@ def accuracy(spec, seed):
         file.write(".")
     return value
 """
-# The same as a program; errors of a program are not printed, since a shown traceback of its own would be counted.
+# The same as a program; it prints no traceback, because that would be counted as a traceback of the search.
 PROGRAM = """
 import os, resource, signal, subprocess, sys, time, zlib
 from pathlib import Path
@@ -48,7 +48,7 @@ if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((H
     exec((HERE / "behaviour").read_text())
 answer()
 """
-# A device that is there as long as a file is.
+# A device that fails while a file exists.
 DEVICE = """
 import time
 from pathlib import Path
@@ -73,11 +73,13 @@ class Scene:
     """A folder in which one search is disturbed.
 
     Attributes:
-        root: the folder; the run's folder is `results/it` in it.
+        root: the folder; it contains the run's folder, `results/it`.
         rng: random numbers of this repetition.
         whole_s: duration of an undisturbed search.
-        evaluator, device: what `--accuracy` and `--device` name; an empty evaluator is `function.py`.
-        command: other words of the command line; `trials` is the number of trials if it limits them.
+        evaluator: value of `--accuracy`; empty for `function.py`.
+        device: value of `--device`.
+        command: other words of the command line.
+        trials: number of trials; None if the command limits the time instead.
         clock: file with the offset of the clock in s, if the search runs in a new process with `libfaketime`.
     """
 
@@ -114,19 +116,19 @@ class Scene:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command line after `mnv2search run`: to resume if there is a run, otherwise the whole command."""
+        """The arguments of `mnv2search run`: to resume the run if it exists, or else to start it."""
         if (self.folder / MANIFEST).exists():
             return ("--resume", self.name, "--no-confirm")
         evaluator = self.evaluator or f"python:{self.root / 'function.py'}:accuracy"
         return (*self.command, "--device", self.device, "--accuracy", evaluator, "--name", self.name, "--no-confirm")
 
     def start(self) -> Started:
-        """Start or resume the search in a process of its own."""
+        """Start or resume the search in a separate process."""
         work = mnv2search_run(self.root, *self.words)
 
         def set_up_and_work() -> None:
             sys.path.insert(0, str(self.root / "plugin"))
-            request_module.LEAST_S_TO_SHARE = 0.0  # the shortest search with trainings at its end
+            request_module.LEAST_S_TO_SHARE = 0.0  # so that even a short search ends with trainings
             work()
 
         if self.clock is not None:
@@ -145,11 +147,11 @@ class Scene:
         return (not phase or started.wait_for(phase)) and self.wait_a_moment(started)
 
     def wait_a_moment(self, started: Started) -> bool:
-        """Wait for a random time, rather a short one; returns whether the search still runs."""
+        """Wait for a random time, more often a short one; returns whether the search still runs."""
         return started.wait(self.whole_s / len(PHASES) * self.rng.random() ** 2)
 
     def misbehave(self, behaviour: str, *, after: int) -> None:
-        """Let the evaluator do something after so many calls, until `behave`."""
+        """Let the evaluator execute `behaviour` in each call after the first `after` calls, until `behave`."""
         (self.root / "after").write_text(str(after))
         (self.root / "behaviour").write_text(behaviour)
 
@@ -158,7 +160,7 @@ class Scene:
         (self.root / "behaviour").unlink(missing_ok=True)
 
     def answers(self) -> int:
-        """How often the evaluator has answered."""
+        """Number of answers of the evaluator so far."""
         return len((self.root / "calls").read_text())
 
     def processes_left(self) -> list[int]:

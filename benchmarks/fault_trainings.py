@@ -1,4 +1,4 @@
-"""Kills of trainings: a resumed training ends with the same weights, to the bit, as an undisturbed one."""
+"""Signals to trainings: a resumed training must end with the same weights, to the bit, as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -64,14 +64,19 @@ def write_inputs(folder: Path, *, count: int = 40, side: int = 32) -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """A command that trains, with the words after `mnv2search`; `weights` are the files to compare."""
+    """A command that trains.
+
+    Attributes:
+        words: arguments of `mnv2search`.
+        weights: weights files to compare.
+    """
 
     name: str
     words: tuple[str, ...]
     weights: tuple[str, ...]
 
     def start(self, inputs: Path, folder: Path) -> Started:
-        """Start or resume it in a folder."""
+        """Start or resume the training in a folder."""
         work = mnv2search(folder.parent, *(word.format(inputs=inputs) for word in self.words), "-o", str(folder))
 
         def set_up_and_work() -> None:
@@ -82,7 +87,7 @@ class Training:
         return Started(set_up_and_work)
 
     def tensors(self, folder: Path) -> dict[str, torch.Tensor]:
-        """All tensors of its weights."""
+        """All tensors in the weights files of the training."""
         found: dict[str, torch.Tensor] = {}
         for name in self.weights:
             content = read_weights_file(folder / name)
@@ -109,10 +114,10 @@ TRAININGS = (
 
 @cache
 def undisturbed(training: Training) -> tuple[Path, float, dict[str, torch.Tensor]]:
-    """The inputs of trainings, and the seconds and tensors of a training that nothing disturbs."""
+    """The folder of inputs, and the duration in s and the tensors of an undisturbed training."""
     inputs = Path(mkdtemp(prefix="faults-"))
     write_inputs(inputs)
-    for name in ("first", "second"):  # the first one imports what both need
+    for name in ("first", "second"):  # the first one also loads the imports
         started = training.start(inputs, inputs / name)
         ended = started.end()
         if ended.code != 0:

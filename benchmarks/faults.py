@@ -1,12 +1,12 @@
-"""Faults while a search runs: nothing finished may be lost or recorded twice, and one command must continue.
+"""Faults while a search runs: no finished work may be lost or recorded twice, and one command must resume the search.
 
     python benchmarks/faults.py [--repetitions 20] [--kinds kill] [--seed 0] [--output FILE]
 
-Each repetition runs a search in a process of its own, lets a fault happen at a random time, ends the fault, and
-resumes the search (`run --resume`, or the whole command if the run had not begun). It counts finished evaluations
-that are lost or recorded twice, runs, trials and processes that do not end, and wrong exit codes, tracebacks and
-terminals. The weights of a resumed training must equal those of an undisturbed one, to the bit. Faults of the file
-system use mounts in a namespace of this process, and are skipped without the right to mount.
+Each repetition runs a search in a separate process, causes a fault at a random time, ends the fault, and resumes the
+search (`run --resume`, or the whole command if the run had not begun). The table counts finished evaluations that are
+lost or recorded twice; runs, trials and processes that do not end; and wrong exit codes, tracebacks and damaged
+terminals. The weights of a resumed training must equal those of an undisturbed training, to the bit. Faults that need
+mounts use a mount namespace of this process, and are skipped without the right to mount.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS = ("repetitions", "hit", "lost", "doubled", "stuck", "wrong")
 
 
 def repetition(fault: Fault, scene: Scene) -> Verdict:
-    """Run a search, disturb it at least once, and resume it to its end."""
+    """Run a search, disturb it at least once, and resume it until it ends."""
     verdict, hits = Verdict(), 0
     before: list[Record] = []
     fault.prepare(scene)
@@ -58,31 +58,30 @@ def repetition(fault: Fault, scene: Scene) -> Verdict:
         verdict.wrong.append(f"files without a run: {[path.name for path in scene.folder.iterdir()]}")
     verdict.hit = hits > 0 or 0 in fault.codes
     verdict.judge_end(scene.start().end(), (0,))
-    verdict.stuck += [f"process {pid} is left" for pid in scene.processes_left()]
+    verdict.stuck += [f"process {pid} is still running" for pid in scene.processes_left()]
     try:
         judge_folder(verdict, scene.folder, [] if fault.removes else before, trials=scene.trials)
         judge_front(verdict, scene.folder)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the folder is counted
+    except Exception as error:  # noqa: BLE001 - every error in the folder is counted
         verdict.wrong.append(f"{type(error).__name__}: {error}")
     return verdict
 
 
 def judge_records(verdict: Verdict, fault: Fault, scene: Scene, before: Sequence[Record], hits: int) -> list[Record]:
-    """The records after a fault, which must have all earlier ones and all finished answers of the evaluator."""
+    """The records after a fault; missing earlier records and finished evaluations are added to the verdict."""
     now = recorded_in(scene.folder)
     if fault.removes:
         return now
     verdict.lost += [old.evaluation.name for old in before if old not in now]
     rated = sum(r.evaluation.accuracy is not None and not r.stage.startswith("final") for r in now)
-    if (
-        not scene.evaluator and scene.answers() > rated + hits
-    ):  # each fault may end a run between an answer and its record
+    # each fault may end a run between an answer and its record
+    if not scene.evaluator and scene.answers() > rated + hits:
         verdict.lost.append(f"{scene.answers()} answers, {rated} records, {hits} faults")
     return now
 
 
 def repeated(once: Callable[[Path, random.Random], Verdict], name: str, options: Options) -> Counter[str]:
-    """Repeat a fault, each time in a folder of its own; prints what is wrong."""
+    """Repeat a fault, each time in a separate folder; prints what is wrong."""
     counts = Counter[str]()
     for number in range(options.repetitions):
         with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as root:
@@ -97,7 +96,7 @@ def repeated(once: Callable[[Path, random.Random], Verdict], name: str, options:
 
 
 def disturbed_search(fault: Fault, root: Path, rng: random.Random, *, whole_s: float) -> Verdict:
-    """One repetition of a fault in a folder, from which file systems are unmounted at the end."""
+    """Run one repetition of a fault in a folder, and unmount file systems from the folder at the end."""
     scene = Scene(root, rng, whole_s)
     try:
         return repetition(fault, scene)
@@ -107,7 +106,7 @@ def disturbed_search(fault: Fault, root: Path, rng: random.Random, *, whole_s: f
 
 
 def undisturbed_s() -> float:
-    """Seconds that a search takes without a fault; its imports are then shared by all later processes."""
+    """Duration of a search without a fault; also loads the imports that all later processes share."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         scene = Scene(Path(name), random.Random(0))
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
@@ -121,7 +120,7 @@ def undisturbed_s() -> float:
 
 
 def trials_of(whole_s: float) -> Iterator[tuple[str, Callable[[Path, random.Random], Verdict] | str]]:
-    """Every fault by name, with a function that lets it happen once, or the reason why that is impossible."""
+    """Yield every fault by name, with a function that runs one repetition, or with the reason to skip it."""
     may_mount = own_mounts()
     for fault in all_faults():
         if fault.needs_mounts and not may_mount:
@@ -166,12 +165,12 @@ def table(options: Options) -> Iterator[str]:
 def main() -> int:
     """Print a table; returns 1 if anything is lost, doubled, stuck or wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=20, help="of each fault")
+    parser.add_argument("--repetitions", type=int, default=20, help="repetitions of each fault")
     parser.add_argument("--kinds", default="", help="only faults whose name matches this regular expression")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the table to this Markdown file")
     options = Options(**vars(parser.parse_args()))
-    torch.set_num_threads(1)  # other threads would not exist in forked children
+    torch.set_num_threads(1)  # forked children do not have the other threads
     lines = []
     for line in table(options):
         print(line, flush=True)

@@ -1,7 +1,7 @@
 """The time that a browser takes to open a report, and its size: `python benchmarks/report_opening.py`.
 
-A search on the simulated device writes the report; headless Chromium opens it several times. The time is that from
-the start of the navigation until all charts are drawn. Needs `chromium` and the extra `dev`.
+A search on the simulated device writes the report, and headless Chromium opens it several times. The time is measured
+from the start of the navigation until all charts are drawn. Needs `chromium` and the extra `dev`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OPENINGS = 7
 
 
 def report_of(networks: int, root: Path) -> Path:
-    """The report of a search that evaluates a number of networks."""
+    """Run a search of a number of networks; returns the path of its report."""
     outcome = mnv2search.run(
         latency_ms=15.0, device="simulated", trials=networks, name=str(networks), output_dir=root, confirm=False
     )
@@ -44,7 +44,7 @@ def opening_s(browser: Browser, path: Path) -> float:
 
 
 def main() -> None:
-    """Print a line for each size."""
+    """Print a line for each number of networks."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("chromium is not installed (apt-get install chromium)")

@@ -3,12 +3,12 @@
 Run: `python benchmarks/scaling.py [--workers 1,2,4,8,32] [--seconds 0.01,0.1,1] [--storage sqlite,postgresql,grpc]
 [--history 100,1000,10000,100000] [--rounds 20]`
 
-For every number of workers, duration and length of history, a study with that many finished trials is written; then
-each worker evaluates `--rounds` networks on average. Workers are processes of this machine and run the loop of
-`mnv2search worker`; the run is its pool of workers with networks from a list, without a sampler and without records.
-The overhead is the time per trial that a worker does not evaluate; the efficiency is the share of the time that it
-does. CPU times are those per trial of the run's process and of the workers, without the database. PostgreSQL and the
-proxy are started on this machine.
+For each length of history, number of workers and duration of an evaluation, a study with a history of that many
+finished trials is written; then each worker evaluates `--rounds` networks on average. Workers are processes on this
+machine that run the loop of `mnv2search worker`. The run consists only of the pool of workers and a list of networks,
+without a sampler and without records. *Overhead* is the time per trial in which a worker does not evaluate;
+*efficiency* is the share of the time in which it does. CPU times are per trial, for the process of the run and for
+the workers, without the database. PostgreSQL and the proxy run on this machine.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Sleeper:
     seconds: float
 
     def answer(self, job: Job, *, worker: Worker, clock: object) -> Answer:
-        """The same answer for every network."""
+        """Sleep, and return an answer that depends only on the number of the network."""
         del clock
         time.sleep(self.seconds)
         return answer_of(job, worker, elapsed_s=self.seconds)
 
 
 def answer_of(job: Job, worker: Worker, *, elapsed_s: float) -> Answer:
-    """An answer of the usual size."""
+    """An answer of realistic size."""
     ms = 2.0 + job.number % 7
     latency = Latency(
         median_ms=ms,
@@ -89,14 +89,14 @@ def job_of(number: int) -> Job:
 
 
 def run_worker(url: str, name: str, number: int, seconds: float) -> None:
-    """The process of a worker."""
+    """Run a worker; called in its process."""
     worker = Worker(name=f"worker-{number}", host="here")
     with SharedStudy.join(url, name) as study:
         work(study, Sleeper(seconds=seconds), Presence(worker=worker), told=lambda *_: None)  # type: ignore[arg-type]
 
 
 def write_history(url: str, study_id: int, count: int) -> None:
-    """Add finished trials to a study, many with one statement."""
+    """Add finished trials to a study, 1,000 with each statement."""
     import msgspec
     from optuna.storages import RDBStorage
     from optuna.storages._rdb import models
@@ -135,7 +135,7 @@ def write_history(url: str, study_id: int, count: int) -> None:
 def measured(
     url: str, database: str, name: str, *, workers: int, seconds: float, history: int, rounds: int
 ) -> list[str]:
-    """The cells of a row: the figures of one run."""
+    """Run with workers, and return the results as cells of a row."""
     # a process that has used gRPC cannot be forked
     start = multiprocessing.get_context("spawn").Process
     if not url.startswith("grpc"):
@@ -183,7 +183,7 @@ def children_cpu_s() -> float:
 
 @contextlib.contextmanager
 def storage_of(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """The URL for runs and workers, and that of the database behind it."""
+    """Start a storage; yields the URL for workers and the URL of its database."""
     if kind == "sqlite":
         url = str(folder / "shared.sqlite3")
         yield url, url

@@ -4,8 +4,8 @@ Run: `python benchmarks/search_quality.py [--seeds 20] [--problem nbm] [--sample
 
 Every sampler is asked and told through the same Optuna study as a search of this package. The share is that of the
 true front (`nbm`, NAS-Bench-Macro) or of the best known one (`anb`, Accel-NASBench); accuracies come from tables, so
-only the sampler's choices and processor time are measured. With `--workers`, networks are evaluated at the same time
-in simulated time, and finish in any order.
+only the sampler's choices and processor time are measured. With `--workers`, networks are evaluated in parallel, in
+simulated time, and finish in any order.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def searched(
 ) -> tuple[list[tuple[int, ...]], float]:
     """The networks evaluated, in the order of their results, and the processor time of asking and telling, in s.
 
-    With workers, that many networks are evaluated at the same time, for durations with a coefficient of variation of
-    about a half, and as many others wait as in a run with workers.
+    With workers, that many networks are evaluated in parallel, for random durations (coefficient of variation about a
+    half), and as many others wait as in a run with workers.
     """
     import optuna
 

@@ -113,8 +113,8 @@ class _Predictor:
             return ""
         return (
             "Times of stages are not measured. They are predicted from the "
-            f"{counted(len(self.fitted.observations), 'network')} measured in this run (mean error for a whole network: "
-            f"{100 * error:.1f} %), and are least certain for the stem and the head."
+            f"{counted(len(self.fitted.observations), 'network')} measured in this run (mean error for a whole "
+            f"network: {100 * error:.1f} %), and are least certain for the stem and the head."
         )
 
 

@@ -183,8 +183,8 @@ def _notes(
         yield from _gain_notes(gains, rivals)
     if GROUP.title not in left_out:
         yield (
-            "near-equals: networks whose accuracies the evidence cannot tell apart; each group is named after its "
-            "cheapest network: the fastest or, if latencies overlap, the smallest"
+            "near-equals: networks whose accuracy the evidence cannot tell from the best of their group; a group is "
+            "named after its cheapest network: the fastest or, if latencies overlap, the smallest"
         )
 
 
