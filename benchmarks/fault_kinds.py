@@ -32,7 +32,7 @@ class Fault:
 
     Attributes:
         strike: waits for a moment and causes the fault; returns whether the search was still running.
-        codes: expected exit codes of the search; 0 is accepted too, and required if the search ended before the fault.
+        codes: expected exit codes of the search; 0 is accepted too, and required if the search ended first.
         most: how many times a search is disturbed at most; it is resumed after each time.
         prepare: prepares the scene before the search starts.
         mend: ends the fault.
