@@ -116,7 +116,7 @@ class MissingExtraError(Mnv2SearchError, ImportError):
 
 
 def extra_module(name: str, *, feature: str, package: str, extra: str) -> ModuleType:
-    """The module with a name, from a package of an extra.
+    """Import a module from the package of an extra.
 
     Raises:
         MissingExtraError: the package is not installed.

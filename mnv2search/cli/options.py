@@ -268,7 +268,7 @@ def space(
 
 
 def storage(help: str, *, required: bool = False) -> _Decorator:
-    """`--storage`: the storage of workers, by default that of the environment variable."""
+    """`--storage`: the storage of workers; the environment variable is the default."""
     kind = NonEmptyText(or_file=True)
     return click.option(
         "--storage", envvar="MNV2SEARCH_STORAGE", type=kind, required=required, metavar="FILE|URL", help=help

@@ -120,7 +120,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 
 
 def show_cursor() -> None:
-    """Show the cursor of a terminal, as the end of a progress display does; also from a signal handler."""
+    """Show the cursor of a terminal, which a progress display may have hidden; safe in a signal handler."""
     with contextlib.suppress(OSError, ValueError):  # a stream that is closed or has no descriptor
         if sys.stderr.isatty():
             os.write(sys.stderr.fileno(), b"\x1b[?25h")

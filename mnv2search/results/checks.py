@@ -105,8 +105,8 @@ class Confirmation:
 
     Attributes:
         converter: name and version of the converter.
-        difference: relative RMS difference of our artifact's output from that of the PyTorch network.
-        converter_difference: the same of the converter's artifact.
+        difference: relative RMS difference between the outputs of our artifact and of the PyTorch network.
+        converter_difference: the same difference for the converter's artifact.
         tolerance: largest accepted value of either difference.
         ratio: latency of our artifact over that of the converter's artifact, measured interleaved.
         ratio_half_width: half-width of the ratio's 95 % interval.

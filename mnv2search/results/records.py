@@ -208,7 +208,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds
         space: space of the run; if given, picks outside the space are refused, and reading is faster.
         builds: if True, every network is built, which checks that its layers fit together. If False, reading takes a
             tenth of the time: a network of the space is built and checked when it is first used, which may raise the
-            same error. With `space`, the text of a network is compared with its pick, whatever `builds` is.
+            same error. With `space`, the text of a network is compared with its pick in both cases.
 
     Raises:
         RecordError: the file is missing, or a line is not a record; the message starts with ``file:line``.

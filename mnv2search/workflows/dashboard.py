@@ -60,7 +60,7 @@ def copy_study(folder: Path, path: Path) -> int:
     Raises:
         RecordError: the folder is not the folder of a run, or no network is evaluated yet.
     """
-    from optuna.samplers import RandomSampler  # late: not needed if the run is missing
+    from optuna.samplers import RandomSampler  # late: a missing run does not need it
 
     from mnv2search.study.storage.journal import Journal
 

@@ -23,7 +23,7 @@ def dashboard_command(folder: Path, port: int) -> None:
     Example:
       mnv2search dashboard results/mnv2-15ms
     """
-    from mnv2search.report.rows import counted  # late: --help must not load it
+    from mnv2search.report.rows import counted  # late: --help must not pay for it
     from mnv2search.workflows.dashboard import serve_dashboard
 
     serve_dashboard(

@@ -33,7 +33,7 @@ def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, 
     Example:
       mnv2search report results/mnv2-15ms
     """
-    from mnv2search.workflows.search.report.write import report  # late: --help must not load it
+    from mnv2search.workflows.search.report.write import report  # late: --help must not pay for it
 
     path = report(folders, output=output, force=force)
     answer([str(path)])

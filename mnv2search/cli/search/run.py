@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 @click.command("front")
 @options.run_folder
 @click.option(
-    "--all", "shows_all", is_flag=True, help="Show every network instead of one of each group of near-equals."
+    "--all", "shows_all", is_flag=True, help="Show every network, not only one of each group of near-equals."
 )
 @options.table
 def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: TableFormat | None) -> None:
     """Show the Pareto front of a run from its records; nothing is measured.
 
-    FOLDER is the run's folder, or its name in results. Networks whose accuracy the evidence cannot tell apart are
-    shown as one row, that of the cheapest; --json and --csv list every network with its group.
+    FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
+    only the cheapest is shown, except with --all; --json and --csv list every network with its group.
 
     \b
     Example:
@@ -184,7 +184,7 @@ NOTHING_FITS = 3
     "--workers",
     type=click.IntRange(0),
     metavar="N",
-    help="Evaluate the networks in N processes of this machine (default: in this process; with --storage, 1).",
+    help="Evaluate the networks in N worker processes on this machine (default: none; with --storage, 1).",
 )
 @options.storage(
     "Let workers of other machines join the run (`mnv2search worker`): a file for SQLite, "

@@ -56,7 +56,7 @@ def worker_command(
     """
     from dataclasses import asdict
 
-    from mnv2search.report.rows import counted  # late: --help must not load it
+    from mnv2search.report.rows import counted  # late: --help must not pay for it
     from mnv2search.workflows.search.workers import join
 
     def told(network: str, count: int) -> None:

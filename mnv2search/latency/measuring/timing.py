@@ -182,7 +182,7 @@ class Measurer:
     def _visit(self, specs: Sequence[ModelSpec]) -> None:
         """Visit each network once, with a burst of the reference between any two visits and at both ends.
 
-        No other process of this machine measures on the device in the meantime.
+        No other process of this machine measures on the device at the same time.
 
         The last burst of one call is also the first burst of the next call if that follows immediately.
         """
@@ -260,8 +260,8 @@ class _InThisProcess:
             return request.timed(self._runner(request.spec), self._clock)
         except Mnv2SearchError:
             raise
-        except (OSError, RuntimeError) as error:  # of a driver whose device was lost
+        except (OSError, RuntimeError) as error:  # from the driver of a lost device
             raise DeviceError(
                 f"{self.info.name} failed with {request.spec.name}: {type(error).__name__}: {error}",
-                hint="check that the device is still there, and run the same command again",
+                hint="check that the device still works, and run the same command again",
             ) from error

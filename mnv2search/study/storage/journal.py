@@ -106,7 +106,7 @@ class Journal:
     ) -> tuple[list[Asked], bool]:
         """Ask for at most `room` unknown picks; returns them, and whether the sampler is exhausted.
 
-        Results of known picks are reported at once; `pending` picks are being evaluated and not returned again.
+        Results of known picks are reported at once; `pending` picks, which are being evaluated, are not returned.
         """
         new: dict[Pick, Asked] = {}
         repeats = 0

@@ -22,7 +22,7 @@ from mnv2search.workflows.search.outputs import PAGE, TRAINED
 SPACE = "space.yaml"
 STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"
-# Storage of a run whose workers are all on its own machine, and files beside it.
+# Default storage of a run with workers, and all files that belong to it.
 OWN_STORAGE = "workers.sqlite3"
 STORAGE_FILES = tuple(f"{OWN_STORAGE}{suffix}" for suffix in ("", "-wal", "-shm", ".lock"))
 # Folder of an evaluator's own files, such as the weights of a supernet.

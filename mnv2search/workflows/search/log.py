@@ -142,12 +142,12 @@ class RunLog:
         self.charge(elapsed_s)
 
     def interrupt(self) -> None:
-        """Mark the run as interrupted, if its folder can be written to; otherwise, its free lock shows it."""
+        """Mark the run as interrupted; if its folder cannot be written to, the released lock shows this."""
         with contextlib.suppress(WriteError):
             self.write(replace(self.manifest, status="interrupted"))
 
     def check(self) -> None:
-        """Raise `WriteError` if the folder was removed or renamed; another of its name is not ours."""
+        """Raise `WriteError` if the folder was removed or renamed, even if a new folder has its name."""
         if not is_held(self._folder, self._lock):
             raise WriteError(
                 f"{self._folder} was removed or renamed while the run used it",

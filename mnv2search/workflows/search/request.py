@@ -65,8 +65,8 @@ class RunOptions(TypedDict, total=False):
         confirm: compare the front with the official converter of the runtime at the end; None does so unless a
             resumed run was started without it.
         force: start over if the folder holds another run.
-        workers: processes of this machine that evaluate the networks; None evaluates them in this process or, with
-            `storage`, in one other.
+        workers: number of worker processes on this machine that evaluate the networks; None evaluates them in this
+            process or, with `storage`, in one worker process.
         storage: storage that workers of other machines join (`mnv2search worker`): a file for SQLite, or a URL such
             as ``postgresql://USER:PASSWORD@HOST/DATABASE`` or ``grpc://HOST:PORT``.
     """
@@ -122,8 +122,8 @@ class Request:
         confirms: at the end, compare the front with the runtime's own converter.
         round_to: multiple of channels; `AUTO` probes the device, None keeps that of the space.
         notes: lines about the initial weights, for a new run.
-        workers: worker processes of this machine; None for none without a `storage`, and for one with it.
-        storage: storage of the workers; empty for a file in the folder of the run.
+        workers: number of worker processes on this machine; None starts one with a `storage`, and none without.
+        storage: storage of the workers; empty uses a file in the folder of the run.
     """
 
     space: str | SearchSpace
