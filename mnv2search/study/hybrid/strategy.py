@@ -154,9 +154,8 @@ class HybridStrategy:
         if asked < self._first or rated < fewest:
             return self._initial_design(max(self._first - asked, _EARLY_BATCH))
         reference = self._reference or self._history.reference(first=self._first, ceiling=self._ceiling)
-        if (
-            not self._pending or rated >= self._first
-        ):  # while most of the design is pending, the reference is only a guess
+        # while most of the design is pending, the reference is only a guess
+        if not self._pending or rated >= self._first:
             self._reference = reference
         batch = min(_EARLY_BATCH, self._batch) if rated < _EARLY else self._batch
         return self._acquisition_batch(reference, batch)

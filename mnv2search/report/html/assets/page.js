@@ -116,7 +116,7 @@ function explore(section, data) {
     el(
       "p",
       { className: "notes hint" },
-      "Hover over a network for details. Click to select it, or use the arrow keys while the chart has the focus. Shift-click a network to compare with it; c marks the selected one. Drag to zoom in, double-click to see all.",
+      "Hover over a network for details. Click to select it, or use the arrow keys while the chart has the focus. Shift-click a network to compare with it; c marks the selected network for comparison. Drag to zoom in, double-click to see all.",
     ),
     panel,
   );
