@@ -88,7 +88,7 @@ def _opened(folder: Path) -> int:
 
 
 def is_held(folder: Path, lock: os.stat_result) -> bool:
-    """Whether this is still the lock file of the folder, which was then not removed, renamed or replaced."""
+    """Whether this is still the lock file of the folder; if not, the folder was removed, renamed or replaced."""
     try:
         return os.path.samestat(os.stat(folder / LOCK, follow_symlinks=False), lock)
     except OSError:
