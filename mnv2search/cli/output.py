@@ -46,6 +46,11 @@ def stderr_console() -> Console:
     return EscapingConsole(stderr=True)
 
 
+def printing_to_stderr() -> contextlib.redirect_stdout[TextIO]:
+    """Redirect stdout to stderr while a user's function may print, because stdout is for results."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
 def answer(lines: Iterable[str]) -> None:
     """Print lines of prose on stdout, wrapped on a terminal without breaking words such as paths."""
     for line in lines:

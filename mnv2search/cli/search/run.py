@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from mnv2search.cli import options
 from mnv2search.cli.names import weights_names
 from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
-from mnv2search.cli.output import emit, emit_json, note
+from mnv2search.cli.output import emit, emit_json, note, printing_to_stderr
 
 if TYPE_CHECKING:
     from mnv2search.report.rows import Rows
@@ -218,8 +218,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         note(text)
 
     try:
-        # output of a user's function goes to stderr, since stdout is for results
-        with searching(quiet=quiet or as_json) as on_progress, contextlib.redirect_stdout(sys.stderr):
+        with searching(quiet=quiet or as_json) as on_progress, printing_to_stderr():
             request = request_of(given, command=("mnv2search", *without_passwords(sys.argv[1:])))
             from mnv2search.workflows.search.run import run  # later: it takes seconds to load
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from mnv2search.cli import options
-from mnv2search.cli.output import emit, note
+from mnv2search.cli.output import emit, note, printing_to_stderr
 
 if TYPE_CHECKING:
     from mnv2search.study.workers.jobs import Role
@@ -62,8 +60,7 @@ def worker_command(
     def told(network: str, count: int) -> None:
         note(f"evaluating {network}; {counted(count, 'network')} finished", quiet=quiet or as_json)
 
-    # a user's function prints to stderr, because stdout is for results
-    with contextlib.redirect_stdout(sys.stderr):
+    with printing_to_stderr():
         done = join(name, storage, device=device, only=only, trusts=trusts, told=told)
     ended = done.status if done.status != "running" else "lost: its process was killed"
     lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]

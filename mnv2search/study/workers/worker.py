@@ -95,17 +95,17 @@ def work(
     try:
         with beating(lambda beat: study.report(replace(presence, beat=beat))):
             while True:
-                claimed = study.claim(presence.worker.name, only=presence.only)
-                if claimed is not None:
-                    told(claimed[1].name, count)
-                    count += _evaluate(study, evaluator, presence.worker, *claimed, clock=clock)
-                    wait_s = LEAST_WAIT_S
-                    continue
                 attributes = study.attributes()
                 if attributes.get(STATUS) != "running" or pulse.is_silent(OWNER, attributes.get(OWNER)):
                     return count
-                sleep(wait_s)
-                wait_s = min(2 * wait_s, MOST_WAIT_S)
+                claimed = study.claim(presence.worker.name, only=presence.only)
+                if claimed is None:
+                    sleep(wait_s)
+                    wait_s = min(2 * wait_s, MOST_WAIT_S)
+                    continue
+                told(claimed[1].name, count)
+                count += _evaluate(study, evaluator, presence.worker, *claimed, clock=clock)
+                wait_s = LEAST_WAIT_S
     except BaseException as error:
         left = _reason(error)
         raise
