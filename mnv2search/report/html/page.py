@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mnv2search.report.rows import Rows
 from mnv2search.untrusted import escaped
@@ -42,16 +42,14 @@ class Picture:
     shows: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thumbnail:
+class Thumbnail(NamedTuple):
     """A small JPEG with a caption."""
 
     jpeg: bytes
     caption: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gallery:
+class Gallery(NamedTuple):
     """Thumbnails side by side, with notes below."""
 
     title: str
@@ -59,8 +57,7 @@ class Gallery:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folded:
+class Folded(NamedTuple):
     """A table that is hidden until it is clicked; prints always show it."""
 
     title: str

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from run_requests import run_request
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
@@ -15,19 +14,12 @@ from mnv2search.report.html.page import Chart
 from mnv2search.report.search.charts import charts
 from mnv2search.results.run_report import Importance, RunReport
 from mnv2search.study.results import median_ms_of
-from mnv2search.workflows.search.report.write import run_report_of
-from mnv2search.workflows.search.run import run
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
-    root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
-        outcome = run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None)
-    made = run_report_of(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned)
+def report(report: RunReport) -> RunReport:
     importance = Importance("width", 0.7, ("0.5", "1.0"), (("0.5", 0.6), ("1.0", 0.7)))
-    return replace(made, importances=(importance, importance._replace(at="resolution", share=0.3)))
+    return replace(report, importances=(importance, importance._replace(at="resolution", share=0.3)))
 
 
 def chart(report: RunReport, title: str) -> Chart:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from run_requests import run_request
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
@@ -21,18 +20,8 @@ from mnv2search.study.results import result_of
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
 from mnv2search.workflows.search.report.write import run_report_of
-from mnv2search.workflows.search.run import run
 
 Network = Mapping[str, Any]
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
-    root = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
-        outcome = run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None)
-    return run_report_of(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned)
 
 
 def data_of(*runs: RunReport) -> Mapping[str, Any]:
