@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from scene_files import write_coco
 
 from mnv2search.evaluation import Budget
+from mnv2search.results.run_report import RunReport
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search.run import Request
+from mnv2search.workflows.search.report.write import run_report_of
+from mnv2search.workflows.search.run import Request, run
 
-__all__ = ["DETECTORS", "detectors_request", "run_request"]
+__all__ = ["DETECTORS", "detectors_request", "run_request", "simulated_report"]
 
 DETECTORS = """mnv2search: 1
 name: small-detectors
@@ -42,3 +45,11 @@ def detectors_request(root: Path, settings: Settings, **fields: Any) -> Request:
     (root / "space.yaml").write_text(DETECTORS, encoding="utf-8")
     usual = {"space": str(root / "space.yaml"), "evaluator": f"train-dense:task=detection,data={data},epochs=1"}
     return run_request(root, settings=settings, latency_ms=50.0, **({"name": "detectors"} | usual | fields))
+
+
+def simulated_report(root: Path) -> RunReport:
+    """The report of a run among the networks of `mnv2`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNV2SEARCH_CACHE", str(root / "cache"))
+        outcome = run(run_request(root, space="mnv2", latency_ms=15.0), on_progress=lambda _: None)
+    return run_report_of(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned)

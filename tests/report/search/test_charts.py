@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from run_requests import simulated_report
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
@@ -17,9 +18,10 @@ from mnv2search.study.results import median_ms_of
 
 
 @pytest.fixture(scope="module")
-def report(report: RunReport) -> RunReport:
+def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    made = simulated_report(tmp_path_factory.mktemp("runs"))
     importance = Importance("width", 0.7, ("0.5", "1.0"), (("0.5", 0.6), ("1.0", 0.7)))
-    return replace(report, importances=(importance, importance._replace(at="resolution", share=0.3)))
+    return replace(made, importances=(importance, importance._replace(at="resolution", share=0.3)))
 
 
 def chart(report: RunReport, title: str) -> Chart:

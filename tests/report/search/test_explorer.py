@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from run_requests import simulated_report
 
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
@@ -22,6 +23,11 @@ from mnv2search.workflows.search.log import recall, recorded, space_of_run
 from mnv2search.workflows.search.report.write import run_report_of
 
 Network = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    return simulated_report(tmp_path_factory.mktemp("runs"))
 
 
 def data_of(*runs: RunReport) -> Mapping[str, Any]:
