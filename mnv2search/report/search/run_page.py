@@ -48,7 +48,7 @@ def comparison_parts(runs: Sequence[RunReport]) -> Iterator[Part]:
 
 def _titled(part: Rows | Folded, label: str) -> Rows | Folded:
     if isinstance(part, Folded):
-        return replace(part, rows=_titled_rows(part.rows, label))
+        return part._replace(rows=_titled_rows(part.rows, label))
     return _titled_rows(part, label)
 
 
