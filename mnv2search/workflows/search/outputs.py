@@ -19,7 +19,7 @@ from mnv2search.study.types import SearchResult
 from mnv2search.untrusted import escaped, file_name
 
 if TYPE_CHECKING:
-    from mnv2search.results.finetuning import Finetuned
+    pass
 
 
 PAGE, TRAINED = "report.html", "trained.png"
@@ -64,14 +64,18 @@ def write_report(run: RunReport) -> None:
         members = sorted({e.spec: e for e in (*result.front, *trained.values())}.values(), key=median_ms_of)
         text = front_csv(members, ship=finetuned.trained[finetuned.best])
         write_text(folder / "front.csv", text, makes_folder=False)
-    parts = list(run_parts(run))
-    if finetuned is not None and len(finetuned.networks) > 1:
-        picture = _trained_picture(folder, finetuned, run.manifest.budget)
-        write_bytes(folder / TRAINED, picture.png, makes_folder=False)
-        parts.append(picture)
-    else:
+    picture = trained_picture(run)
+    if picture is None:
         (folder / TRAINED).unlink(missing_ok=True)
-    write_text(folder / PAGE, page(f"Search {folder.name}", parts), makes_folder=False)
+    else:
+        write_bytes(folder / TRAINED, picture.png, makes_folder=False)
+    write_text(folder / PAGE, run_page(run, picture), makes_folder=False)
+
+
+def run_page(run: RunReport, trained: Picture | None) -> str:
+    """The text of `report.html`, with the picture of the networks that were trained separately."""
+    parts = [*run_parts(run), *([] if trained is None else [trained])]
+    return page(f"Search {run.folder.name}", parts)
 
 
 def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
@@ -84,14 +88,18 @@ def _drawn(folder: Path, result: SearchResult, budget: Budget) -> bytes:
     )
 
 
-def _trained_picture(folder: Path, finetuned: Finetuned, budget: Budget) -> Picture:
+def trained_picture(run: RunReport) -> Picture | None:
+    """The plot of the networks that were trained separately; None if there are fewer than two."""
+    finetuned = run.finetuned
+    if finetuned is None or len(finetuned.networks) < 2:
+        return None
     unbeaten = {e.spec for e in finetuned.front}
     drawn = front_png(
         finetuned.front,
         dominated=[e for e in finetuned.trained if e.spec not in unbeaten],
         baseline=(),
-        budget_ms=budget.latency_ms,
-        title=f"{folder.name}: trained separately (steps as in the table), validation images",
+        budget_ms=run.manifest.budget.latency_ms,
+        title=f"{run.folder.name}: trained separately (steps as in the table), validation images",
         label="unbeaten",
         others="slower and no more accurate than another",
     )

@@ -15,7 +15,7 @@ from mnv2search.results.manifest import Manifest
 from mnv2search.results.run_report import RunReport
 from mnv2search.study.types import SearchResult
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
-from mnv2search.workflows.search.outputs import PAGE, write_report
+from mnv2search.workflows.search.outputs import PAGE, run_page, trained_picture, write_report
 from mnv2search.workflows.search.report.importances import importances_of
 
 
@@ -47,10 +47,10 @@ def report(runs: Sequence[str | Path], *, output: str | Path | None = None, forc
         runs: folders of runs.
         output: path of the report. Default: `report.html` in the folder of the run; for several runs, a file next to
             the folder of the first run, named after all runs.
-        force: replace `output` if it exists.
+        force: replace the file if it exists; the report in the folder of a run is always replaced.
 
     Raises:
-        OptionError: there are no runs, a run is given twice, or `output` exists.
+        OptionError: there are no runs, a run is given twice, or the file exists.
         RecordError: a folder is not the folder of a run, or the run has no front yet.
     """
     folders = [Path(run) for run in runs]
@@ -58,15 +58,19 @@ def report(runs: Sequence[str | Path], *, output: str | Path | None = None, forc
         raise OptionError("there are no runs to report on", hint="give the folder of a run, such as results/NAME")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise OptionError("a run is given twice", hint="give each run once")
-    if output is not None and Path(output).exists() and not force:
-        raise OptionError(f"{output} exists", hint="choose another name, or overwrite it with --force")
-    found = [_read(folder) for folder in folders]
-    if len(found) == 1 and output is None:
-        write_report(found[0])
-        return folders[0] / PAGE
+    first, *others = folders
+    if output is None and not others:
+        write_report(_read(first))
+        return first / PAGE
     names = [folder.name for folder in folders]
-    path = folders[0].parent / f"{'+'.join(names)}.html" if output is None else Path(output)
-    write_text(path, page(f"Search {', '.join(names)}", comparison_parts(found)))
+    path = first.parent / f"{'+'.join(names)}.html" if output is None else Path(output)
+    if path.exists() and not force:
+        raise OptionError(f"{path} exists", hint="choose another name with -o, or overwrite it with --force")
+    found = [_read(folder) for folder in folders]
+    if others:
+        write_text(path, page(f"Search {', '.join(names)}", comparison_parts(found)))
+    else:
+        write_text(path, run_page(found[0], trained_picture(found[0])))
     return path
 
 
