@@ -143,9 +143,10 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
 def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None:
     """Print the layers of SPEC and their totals; with -o, also export the network.
 
-    Each written file is loaded again, and its outputs are compared with those of the network. SPEC may be a .pt
-    or .pt2 file, whose weights are then used. For NET.yaml without --weights, NET.pt in the same folder is used
-    if it exists.
+    Each written file is loaded again, and its outputs are compared with those of the network. There are two
+    exceptions: a .pt2 is loaded from memory, and of a .mlpackage, the program that it is converted from is compared.
+    SPEC may be a .pt or .pt2 file, whose weights are then used. For NET.yaml without --weights, NET.pt in the same
+    folder is used if it exists.
 
     \b
     Example:

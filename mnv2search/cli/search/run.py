@@ -38,7 +38,8 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
     """Show the Pareto front of a run from its records; nothing is measured.
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
-    only the cheapest is shown, except with --all; --json and --csv list every network with its group.
+    only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
+    shown. --all, --json and --csv list every network; the last two, with its group.
 
     \b
     Example:
@@ -132,7 +133,8 @@ NOTHING_FITS = 3
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
     help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
-    "network with as many rows as the space, or as many groups of rows with equal channels; a published checkpoint; "
+    "network with as many rows as the space, or as many groups of rows (consecutive rows with the same channels); a "
+    "published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -187,8 +189,8 @@ NOTHING_FITS = 3
     help="Evaluate the networks in N worker processes on this machine (default: none; with --storage, 1).",
 )
 @options.storage(
-    "Let workers of other machines join the run (`mnv2search worker`): a file for SQLite, "
-    "postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT."
+    "Let workers (`mnv2search worker`) join the run: a file for SQLite (this machine only) or, for other machines, "
+    "postgresql://USER:PASSWORD@HOST/DATABASE or grpc://HOST:PORT."
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output

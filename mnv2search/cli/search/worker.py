@@ -26,7 +26,8 @@ ROLES = ("accuracy", "latency")
     "--device",
     kind=options.DEVICE,
     metavar="RUNTIME[:OPTIONS][@HOST]",
-    help="Device to measure on; must be equal to the device of the run (default: the device of the run).",
+    help="Device to measure on (default: the device of the run). Its hardware, runtime, version, threads and "
+    "precision must be those of the run's device.",
 )
 @options.choice(
     "--only", ROLES, help="Determine only accuracies or only latencies; other workers determine the rest."

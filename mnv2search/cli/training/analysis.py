@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 )
 @options.void
 @click.option(
-    "--anchors", is_flag=True, help="Fit the anchors of SSDLite at 320 px to the boxes, and print its head."
+    "--anchors",
+    is_flag=True,
+    help="Fit the anchors of an SSDLite detector at 320 px to the boxes, and print a head to copy into a spec.",
 )
 @click.option(
     "--files",

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 @options.epochs("Number of epochs (overrides the recipe).")
 @options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
 @options.weights(
-    "Initial weights: a .pt file of a network with as many rows as SPEC, or as many groups of rows with equal "
-    "channels; a published checkpoint;",
+    "Initial weights: a .pt file of a network with as many rows as SPEC, or as many groups of rows "
+    "(consecutive rows with the same channels); a published checkpoint;",
     spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
@@ -145,8 +145,8 @@ def _reported_once(team: Team) -> Iterator[None]:
     help="Recipe of the training; auto is supernet or, with --from, adapt, with a third of the learning rate.",
 )
 @options.weights(
-    "Initial weights: a .pt file of a network with as many rows as the space, or as many groups of rows with equal "
-    "channels; a published checkpoint;"
+    "Initial weights: a .pt file of a network with as many rows as the space, or as many groups of rows "
+    "(consecutive rows with the same channels); a published checkpoint;"
 )
 @click.option(
     "--latency-ms",

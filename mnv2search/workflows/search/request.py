@@ -67,8 +67,9 @@ class RunOptions(TypedDict, total=False):
         force: start over if the folder holds another run.
         workers: number of worker processes on this machine that evaluate the networks; None evaluates them in this
             process or, with `storage`, in one worker process.
-        storage: storage that workers of other machines join (`mnv2search worker`): a file for SQLite, or a URL such
-            as ``postgresql://USER:PASSWORD@HOST/DATABASE`` or ``grpc://HOST:PORT``.
+        storage: storage where workers (`mnv2search worker`) join the run: a file for SQLite (this machine only)
+            or, for other machines, a URL such as ``postgresql://USER:PASSWORD@HOST/DATABASE`` or
+            ``grpc://HOST:PORT``.
     """
 
     latency_ms: float | None
