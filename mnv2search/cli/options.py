@@ -347,7 +347,7 @@ def network(*, head_output: bool = False, classes: bool = False) -> _Decorator:
             type=NonEmptyText(),
             multiple=True,
             metavar="AT=VALUE",
-            help="Make one choice of a search space, such as --pick blocks[1].expansion=6. May be repeated.",
+            help="Make one choice of a search space, such as --pick width=0.5. May be repeated.",
         ),
         click.option("--first", is_flag=True, help="Take the first option of every choice that is not picked."),
     ]

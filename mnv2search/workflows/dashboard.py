@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,15 +43,18 @@ def serve_dashboard(folder: Path, *, port: int, on_ready: Callable[[str, int], N
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / STUDY_FILE
         count = copy_study(folder, path)
+        _check_port(port)
         on_ready(f"http://{HOST}:{port}", count)
-        try:
-            dashboard.run_server(f"sqlite:///{path}", host=HOST, port=port)
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            raise ServerError(
-                f"port {port} cannot be used: {error.strerror}", hint="choose another one with --port"
-            ) from error
+        dashboard.run_server(f"sqlite:///{path}", host=HOST, port=port)
+
+
+def _check_port(port: int) -> None:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise ServerError(
+            f"port {port} cannot be used: {error.strerror}", hint="choose another one with --port"
+        ) from error
 
 
 def copy_study(folder: Path, path: Path) -> int:

@@ -155,6 +155,6 @@ def _picked(space: SearchSpace, *, picks: Sequence[str], first: bool, rng: Rando
     for pick in picks:
         at, separator, value = pick.partition("=")
         if not separator:
-            raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick blocks[1].expansion=6")
+            raise OptionError(f"--pick {pick}", hint="write --pick AT=VALUE, such as --pick width=0.5")
         values[at.strip()] = value.strip()
     return resolve_values(space, values, rest=rng or ("first" if first else "refuse"))

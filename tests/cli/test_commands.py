@@ -403,3 +403,8 @@ def test_a_table_that_is_piped_has_no_blanks_at_the_ends_of_lines(run: Run) -> N
     done = run("cost", "mobilenet_v2_1.0_224", "mobilenet_v2_0.35_96")
     assert "mobilenet_v2_1.0_224" in done.out
     assert [line for line in done.out.splitlines() if line != line.rstrip()] == []
+
+
+def test_the_command_that_resumes_a_run_has_its_workers_and_no_password() -> None:
+    command = resume_command(Path("results/team"), workers=2, storage="postgresql://me:secret@db/runs")
+    assert command == "mnv2search run --resume team --workers 2 --storage 'postgresql://me:***@db/runs'"

@@ -22,7 +22,8 @@ from mnv2search.study.types import Progress, Settings
 from mnv2search.study.workers.jobs import RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
-from mnv2search.workflows.search.folder import OWN_STORAGE
+from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
+from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.search.run import run
 from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join
 
@@ -160,6 +161,36 @@ def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
     )
     with SharedStudy.create(url, described, replaces=False):
         pass
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 2, "accuracy": "supernet:data=photos"}, "shared weights of a supernet"),
+        ({"workers": 0}, "--workers 0 needs --storage"),
+    ],
+    ids=["supernet", "no worker"],
+)
+def test_workers_that_cannot_help_are_refused_before_anything_is_read(options: RunOptions, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        request_of({"latency_ms": 5.0, "space": "tiny32", **options})
+
+
+def test_the_study_file_of_a_run_is_no_storage(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="is the study of a run"):
+        run(run_request(tmp_path, storage=str(tmp_path / STUDY_FILE)), on_progress=nothing)
+
+
+def test_a_run_without_workers_says_how_to_start_one(tmp_path: Path, sqlite: str) -> None:
+    notes: list[str] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "search":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(run_request(tmp_path, workers=0, storage=sqlite), on_progress=stop, on_note=notes.append)
+    assert f"waiting for workers: mnv2search worker run --storage {sqlite}" in notes
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,8 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
             outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {resume_command(folder[0])}")
+            again = resume_command(folder[0], workers=given.get("workers"), storage=given.get("storage"))
+            note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
         else:
             note("interrupted before the run began")
         sys.exit(130)
@@ -258,13 +259,18 @@ def _is_given(context: click.Context, name: str) -> bool:
     return any(context.get_parameter_source(one) in given for one in names)
 
 
-def resume_command(folder: Path) -> str:
-    """The command line that resumes the run in a folder."""
-    if folder.parent == Path("results"):
-        return f"mnv2search run --resume {shlex.quote(folder.name)}"
+def resume_command(folder: Path, *, workers: int | None = None, storage: str | None = None) -> str:
+    """The command line that resumes the run in a folder, with its workers and without the password of its storage."""
+    words = ["mnv2search", "run", "--resume", folder.name]
     if folder.parent == Path():  # a name alone would be looked for in results
-        return f"mnv2search run --resume {shlex.quote(folder.name)} --output-dir ."
-    return f"mnv2search run --resume {shlex.quote(str(folder))}"
+        words += ["--output-dir", "."]
+    elif folder.parent != Path("results"):
+        words[-1] = str(folder)
+    if workers is not None:
+        words += ["--workers", str(workers)]
+    if storage:
+        words += ["--storage", *without_passwords([storage])]
+    return shlex.join(words)
 
 
 def _confirm(outcome: Outcome, *, quiet: bool) -> None:

@@ -343,7 +343,7 @@ def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
     if without:
         yield (
-            f"{counted(without, 'measured network')} without an accuracy, mostly over budget, are shown only if no "
+            f"{counted(without, 'measured network')} without an accuracy, mostly over budget: shown only if no "
             "axis is an accuracy."
         )
     checks: tuple[tuple[str, Callable[[RunReport], object]], ...] = (

@@ -31,7 +31,7 @@ def run_rows(result: SearchResult, *, ships: bool = True, grouped: bool = False)
     hidden = len(result.front) - len(rows.rows)
     if hidden:
         verb = "is" if hidden == 1 else "are"
-        note = f"{counted(hidden, 'near-equal')} {verb} left out: `mnv2search front NAME --all` lists every network"
+        note = f"{counted(hidden, 'near-equal')} {verb} left out: `mnv2search front --all` lists them"
         rows = replace(rows, notes=(note, *rows.notes))
     return rows if ships else replace(rows, stressed=frozenset())
 

@@ -110,8 +110,9 @@ def _noise_lines(run: RunReport) -> Iterator[str]:
     half = statistics.median((one.ci_high_ms - one.ci_low_ms) / 2 / one.median_ms for one in latencies)
     runs = sum(one.samples for one in latencies)
     dropped = sum(one.dropped for one in latencies)
+    disturbed = f", without {dropped:,} disturbed ones" if dropped else ""
     yield (
-        f"{counted(len(latencies), 'network')} measured by {runs:,} inferences, without {dropped:,} disturbed ones; "
+        f"{counted(len(latencies), 'network')} measured by {runs:,} inferences{disturbed}; "
         f"95 % intervals are typically ±{100 * half:.1f} %"
     )
     noisy = sum(one.noisy for one in latencies)

@@ -145,9 +145,12 @@ class WorkerPool:
         ended = set(self.ended())
         if self.clock() - self._looked_at < BEAT_S and ended == self._ended:
             return
+        presences = self.study.presences()
+        for name in sorted(ended - self._ended - {one.worker.name for one in presences}):
+            self.noted(f"worker {name} ended before its first network")
         self._looked_at, self._ended = self.clock(), ended
         present = {}
-        for one in self.study.presences():
+        for one in presences:
             name = one.worker.name
             is_dead = name in ended or self._pulse.is_silent(name, one.beat)
             if one.left is None and not is_dead:

@@ -73,14 +73,17 @@ class SharedStudy:
 
     @classmethod
     def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
-        """Create the study of a run, or open it again; `replaces` ends another run of this name.
+        """Create the study of a run, or open it again, even if the run was renamed; `replaces` ends another run.
 
         Raises:
             RecordError: the storage holds another run of this name that has not ended.
         """
         with _opened(url) as storage, storage_errors(url):
-            for other in _runs(storage, run.name):
-                if other.created_at == run.created_at or other.status != "running":
+            earlier = None
+            for other in _runs(storage):
+                if other.created_at == run.created_at and (other.name == run.name or other.status != "running"):
+                    earlier = other
+                if other.name != run.name or other.created_at == run.created_at or other.status != "running":
                     continue
                 if not replaces:
                     raise RecordError(
@@ -89,10 +92,7 @@ class SharedStudy:
                     )
                 storage.set_study_user_attr(other.study_id, STATUS, "interrupted")
             add_state_index(storage)
-            name = f"{run.name} {run.created_at}"
-            with contextlib.suppress(DuplicatedStudyError):
-                storage.create_new_study(DIRECTIONS, name)
-            study_id = storage.get_study_id_from_name(name)
+            study_id = _new_study(storage, run) if earlier is None else earlier.study_id
             storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
             storage.set_study_user_attr(study_id, STATUS, "running")
             return cls(url, storage, study_id)
@@ -112,7 +112,8 @@ class SharedStudy:
         if file is not None and not file.is_file():  # opening it would create it
             raise missing
         with _opened(url) as storage, storage_errors(url):
-            runs = sorted(_runs(storage, name), key=lambda one: (one.status == "running", one.created_at))
+            named = [one for one in _runs(storage) if one.name == name]
+            runs = sorted(named, key=lambda one: (one.status == "running", one.created_at))
             if not runs:
                 raise missing
             return cls(url, storage, runs[-1].study_id)
@@ -279,18 +280,24 @@ def _opened(url: str) -> Iterator[BaseStorage]:
 
 class _Found(NamedTuple):
     study_id: int
+    name: str
     created_at: str
     status: str
 
 
-def _runs(storage: BaseStorage, name: str) -> list[_Found]:
-    """The studies of all runs with a name."""
-    runs = [
-        (one._study_id, _as(RunDescription, one.user_attrs[RUN]), one.user_attrs.get(STATUS, "running"))
-        for one in storage.get_all_studies()
-        if RUN in one.user_attrs
-    ]
-    return [_Found(study_id, run.created_at, status) for study_id, run, status in runs if run.name == name]
+def _runs(storage: BaseStorage) -> Iterator[_Found]:
+    """Yield the studies of all runs."""
+    for one in storage.get_all_studies():
+        if RUN in one.user_attrs:
+            run = _as(RunDescription, one.user_attrs[RUN])
+            yield _Found(one._study_id, run.name, run.created_at, one.user_attrs.get(STATUS, "running"))
+
+
+def _new_study(storage: BaseStorage, run: RunDescription) -> int:
+    name = f"{run.name} {run.created_at}"
+    with contextlib.suppress(DuplicatedStudyError):
+        storage.create_new_study(DIRECTIONS, name)
+    return storage.get_study_id_from_name(name)
 
 
 def _unfinished(trial: FrozenTrial) -> Unfinished:

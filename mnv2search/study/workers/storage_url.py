@@ -23,6 +23,7 @@ EXTRA = "storage"
 # How long a process waits while another one writes to the same SQLite file.
 SQLITE_WAIT_S = 120.0
 PROXY_WAIT_S = 10.0
+SQLITE_BEGINS = b"SQLite format 3\0"
 # Driver and package for each URL scheme that names no driver.
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "postgres": ("postgresql+psycopg", "psycopg")}
 FORMS = "write a file such as shared.sqlite3, postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT"
@@ -118,6 +119,8 @@ def _database(url: str) -> BaseStorage:
     if (file := sqlite_file(url)) is not None:
         if not file.absolute().parent.is_dir():
             raise OptionError(f"the storage {file} is in a folder that does not exist", hint="create the folder")
+        if file.exists() and not _is_sqlite(file):
+            raise OptionError(f"the storage {file} is not an SQLite file", hint="choose another file")
         name = URL.create("sqlite", database=str(file)).render_as_string()
         options = {"connect_args": {"timeout": SQLITE_WAIT_S}, "pool_events": [(_use_write_ahead_log, "connect")]}
         return RDBStorage(_unbraced(name), engine_kwargs=options)
@@ -133,6 +136,14 @@ def _database(url: str) -> BaseStorage:
         raise OptionError(f"{masked(url)!r} is not a storage: {_cause(error)}", hint=FORMS) from error
     except ImportError as error:
         raise OptionError(f"the driver of {masked(url)} is not installed", hint="install it with pip") from error
+
+
+def _is_sqlite(file: Path) -> bool:
+    """Whether a file is empty or begins as an SQLite file does."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(SQLITE_BEGINS)) in (b"", SQLITE_BEGINS)
 
 
 def _proxy(url: str) -> BaseStorage:

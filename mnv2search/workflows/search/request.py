@@ -164,6 +164,7 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
     trials, time_s = options.get("trials"), seconds_of(options.get("time"))
     if time_s is None and trials is None:
         time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
+    _check_workers(options, evaluator)
     if time_s is not None and time_s < LEAST_S_TO_SHARE and evaluator.partition(":")[0] == "supernet":
         raise OptionError(
             f"{time_s:g} s are too short for a search with shared weights",
@@ -186,6 +187,22 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         notes=notes,
         workers=options.get("workers"),
         storage=options.get("storage") or "",
+    )
+
+
+def _check_workers(options: RunOptions, evaluator: str) -> None:
+    workers, storage = options.get("workers"), options.get("storage")
+    if (workers is not None or storage) and evaluator.partition(":")[0] == "supernet":
+        raise shared_weights_error()
+    if workers == 0 and not storage:
+        raise OptionError("--workers 0 needs --storage, so that other workers can join", hint="give --storage FILE")
+
+
+def shared_weights_error() -> OptionError:
+    """The error for workers that would need the shared weights of a supernet."""
+    return OptionError(
+        "workers cannot evaluate networks with the shared weights of a supernet",
+        hint="leave out --workers and --storage, or train every network: --accuracy train",
     )
 
 

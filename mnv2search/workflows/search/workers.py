@@ -27,11 +27,12 @@ from mnv2search.study.workers.heartbeat import beating
 from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
 from mnv2search.study.workers.shared_study import SharedStudy, Status
+from mnv2search.study.workers.storage_url import masked, sqlite_file
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
-from mnv2search.workflows.search.folder import OWN_STORAGE, WORK
+from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
-from mnv2search.workflows.search.request import Request
+from mnv2search.workflows.search.request import Request, shared_weights_error
 from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
@@ -104,8 +105,9 @@ def worker_pool(
         return
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
+    _check_storage(url)
     run = RunDescription(
-        name=manifest.name,
+        name=folder.name,
         created_at=manifest.created_at,
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
@@ -113,9 +115,11 @@ def worker_pool(
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
     count = 1 if request.workers is None else request.workers
-    local = LocalWorkers(manifest.name, url, count=count)
+    local = LocalWorkers(folder.name, url, count=count)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
+        if not count:
+            noted(f"waiting for workers: mnv2search worker {folder.name} --storage {masked(url)}")
         try:
             with beating(study.beat):
                 yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
@@ -126,13 +130,17 @@ def worker_pool(
             local.stop(at_once=status != "finished")
 
 
+def _check_storage(url: str) -> None:
+    """Refuse the study file of a run, which is rebuilt from records."""
+    file = sqlite_file(url)
+    if file is not None and file.name == STUDY_FILE:
+        raise OptionError(f"{file} is the study of a run", hint="choose another file for --storage")
+
+
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
     """Refuse searches that workers cannot evaluate, and note that trainings are not stopped early."""
     if evaluator.method == "shared weights":
-        raise OptionError(
-            "workers cannot evaluate networks with the shared weights of a supernet",
-            hint="leave out --workers and --storage, or train every network: --accuracy train",
-        )
+        raise shared_weights_error()
     if evaluator.is_timed and settings.time_s is not None:
         raise OptionError("workers cannot fit their trainings into --time", hint="use --trials instead of --time")
     if evaluator.halving is not None:

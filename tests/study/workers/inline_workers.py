@@ -37,8 +37,8 @@ def shared_study(folder: Path, *, created_at: str = "now") -> SharedStudy:
     return SharedStudy.create(str(folder / "shared.sqlite3"), described(created_at), replaces=False)
 
 
-def described(created_at: str) -> RunDescription:
-    return RunDescription(name="run", created_at=created_at, manifest="{}", work="work")
+def described(created_at: str, *, name: str = "run") -> RunDescription:
+    return RunDescription(name=name, created_at=created_at, manifest="{}", work="work")
 
 
 def job(number: int, *, latency: Latency | None = None) -> Job:

@@ -101,6 +101,24 @@ def test_the_same_run_finds_its_networks_again(tmp_path: Path, study: SharedStud
     assert list(shared_study(tmp_path).outcomes()) == [(trial_id, job(0), None)]
 
 
+def test_a_renamed_run_finds_its_networks_again_by_its_new_name(tmp_path: Path, study: SharedStudy) -> None:
+    trial_id, url = study.put(job(0)), str(tmp_path / "shared.sqlite3")
+    study.write_status("interrupted")
+    renamed = SharedStudy.create(url, described("now", name="team"), replaces=False)
+    assert list(renamed.outcomes()) == [(trial_id, job(0), None)]
+    assert SharedStudy.join(url, "team").run.name == "team"
+    with pytest.raises(RecordError, match="no run named 'run'"):
+        SharedStudy.join(url, "run")
+
+
+def test_a_running_run_is_not_taken_over_by_another_that_began_at_the_same_time(
+    tmp_path: Path, study: SharedStudy
+) -> None:
+    study.put(job(0))
+    other = SharedStudy.create(str(tmp_path / "shared.sqlite3"), described("now", name="team"), replaces=False)
+    assert list(other.outcomes()) == []
+
+
 def test_a_run_that_is_not_in_the_storage_cannot_be_joined(tmp_path: Path, study: SharedStudy) -> None:
     url = str(tmp_path / "shared.sqlite3")
     with pytest.raises(RecordError, match="has no run named 'other'"):

@@ -45,6 +45,14 @@ def test_a_text_that_names_no_storage_is_refused(url: str, message: str) -> None
         open_storage(url)
 
 
+@pytest.mark.parametrize("name", ["text.txt", ""], ids=["text", "folder"])
+def test_what_is_no_sqlite_file_is_refused_and_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.txt").write_text("my notes")
+    with pytest.raises(OptionError, match="is not an SQLite file"):
+        open_storage(str(tmp_path / name))
+    assert (tmp_path / "text.txt").read_text() == "my notes"
+
+
 def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="needs the package psycopg") as error:

@@ -88,10 +88,12 @@ def test_a_network_at_which_several_workers_failed_ends_the_run(study: SharedStu
 
 
 def test_a_run_whose_workers_have_all_ended_ends(study: SharedStudy) -> None:
-    pool = pool_of(study, nothing, ended=lambda: ("one",))
+    noted: list[str] = []
+    pool = pool_of(study, nothing, ended=lambda: ("one",), noted=noted.append)
     pool.submit(Pending(job=job(0)))
     with pytest.raises(EvaluatorError, match="all workers have ended"):
         list(pool.collect())
+    assert noted == ["worker one ended before its first network"]
 
 
 def test_more_networks_are_wanted_when_workers_join(study: SharedStudy) -> None:
