@@ -115,7 +115,8 @@ def _exit_code() -> int:
         code = cli.main(standalone_mode=False, complete_var=COMPLETE_VARIABLE)
     except click.exceptions.Exit as leave:
         code = leave.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # click raises its own for Ctrl-C
+        note("interrupted")
         code = INTERRUPTED
     except click.ClickException as error:
         fail_usage(error)
@@ -123,9 +124,6 @@ def _exit_code() -> int:
     except Mnv2SearchError as error:
         fail(error)
         code = error.exit_code
-    except KeyboardInterrupt:
-        note("interrupted")
-        code = INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             where = f": {error.filename}" if error.filename else ""
