@@ -225,7 +225,7 @@ def evaluators() -> Iterator[Fault]:
 
 
 DEVICES = {
-    "device is lost": "raise DeviceError('the device is gone')",
+    "device is lost": "raise DeviceError('the device was disconnected')",
     "device raises OSError": "raise OSError(19, 'No such device')",
     "device raises RuntimeError": "raise RuntimeError('CUDA error: device lost')",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,9 @@ import torch
 from fault_runs import Started, Verdict, mnv2search
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from small_spaces import TINY
+
 from mnv2search.errors import StoppedError
 from mnv2search.model.weights.files import read_weights_file
 from mnv2search.report.plot import history_of
@@ -24,18 +28,7 @@ from mnv2search.training.resumption import BEST, LAST
 from mnv2search.workflows.training.training_log import HISTORY
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 190)}
-SPACE = """
-mnv2search: 1
-name: tiny
-resolution: [24, 32]
-width: [0.5, 1.0]
-stem: {c: 16, k: 3, s: 1}
-blocks:
-  - {c: 16, n: [1, 2], s: 2, each: {t: [1, 2], k: [3, 5]}}
-  - {c: 32, n: [1, 2], s: 2, t: [2, 4]}
-last: 64
-head: {classes: 3, dropout: 0.0}
-"""
+SPACE = TINY.replace("classes: 1000", "classes: 3")
 SPEC = """
 mnv2search: 1
 name: small

@@ -102,7 +102,7 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
 def training_note(report: TrainingReport) -> str:
     """A note for the table of metrics."""
     held_out, test = report.trained.best.count, report.test.count
-    return f"on {held_out} and {test} images; the held-out ones chose the weights"
+    return f"on {held_out} and {test} images; the weights were chosen on the validation images"
 
 
 def training_rows(report: TrainingReport) -> Iterator[Rows]:

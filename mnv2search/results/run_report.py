@@ -62,7 +62,7 @@ class RunReport:
 
     @property
     def shipped(self) -> Evaluation | None:
-        """The network to ship, with the accuracy of its own training if it was fine-tuned."""
+        """The network to ship, with its accuracy after a separate training if there was one."""
         return self.result.ship if self.finetuned is None else self.finetuned.trained[self.finetuned.best]
 
     @property

@@ -90,6 +90,11 @@ class Explorer:
     notes: tuple[str, ...] = ()
 
 
+def rounded(value: float) -> float:
+    """A value with five significant digits, which are enough for a chart."""
+    return float(f"{value:.5g}")
+
+
 Part: TypeAlias = Lines | Picture | Rows | Gallery | Folded | Chart | Explorer
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.pareto import hypervolume
-from mnv2search.report.html.page import Chart
+from mnv2search.report.html.page import Chart, rounded
 from mnv2search.report.rows import counted
 from mnv2search.results.run_report import Importance, RunReport, evenly
 from mnv2search.study.results import front_of, median_ms_of, rank_of, reference_of
@@ -57,7 +57,7 @@ def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
     floor = min(map(rank_of, known))
     reference = reference_of(run.result.baseline, budget_ms=budget_ms) or (floor, budget_ms)
     scale, unit = _scale(run)
-    steps = [(count, _rounded(scale * value)) for count, value in _improvements(known, reference)]
+    steps = [(count, rounded(scale * value)) for count, value in _improvements(known, reference)]
     minutes = [_minutes(run, known[count - 1]) for count, _ in steps]
     is_timed = None not in minutes
     values = [value for _, value in steps]
@@ -66,7 +66,7 @@ def _progress(run: RunReport, evaluated: Sequence[Evaluated]) -> Chart:
     if is_timed:
         traces.append({**line, "showlegend": False, "x": minutes, "xaxis": "x2"})
     if baseline := [e for e in run.result.baseline if e.is_feasible and e.accuracy]:
-        level = [_rounded(scale * _hypervolume(baseline, reference))] * 2
+        level = [rounded(scale * _hypervolume(baseline, reference))] * 2
         style = {"type": "scatter", "mode": "lines", "line": {"color": "--baseline", "dash": "dash"}, "y": level}
         traces.append({**style, "name": "whole MobileNetV2 grid", "x": [1, len(known)]})
         if is_timed:
@@ -195,7 +195,7 @@ def _importances(importances: Sequence[Importance]) -> Chart:
             {
                 "type": "bar",
                 "orientation": "h",
-                "x": [_rounded(100 * one.share) for one in shown],
+                "x": [rounded(100 * one.share) for one in shown],
                 "y": [one.at for one in shown],
                 "marker": {"color": "--front"},
                 "hovertemplate": "%{y}: %{x} %<extra></extra>",
@@ -216,7 +216,7 @@ def _slices(importances: Sequence[Importance], *, metric: str, scale: float) -> 
             "type": "scatter",
             "mode": "markers",
             "x": [option for option, _ in one.points],
-            "y": [_rounded(scale * value) for _, value in one.points],
+            "y": [rounded(scale * value) for _, value in one.points],
             "xaxis": f"x{number + 1 if number else ''}",
             "marker": {"color": "--front", "size": 5, "opacity": 0.5},
             "hovertemplate": f"{one.at}: %{{x}}<br>%{{y}}<extra></extra>",
@@ -250,9 +250,4 @@ def _panels(titles: Sequence[str], *, options: Sequence[Sequence[str]] = ()) -> 
 
 
 def _all_rounded(values: Sequence[float]) -> list[float]:
-    return [_rounded(value) for value in values]
-
-
-def _rounded(value: float) -> float:
-    """A value with five significant digits, which are enough for a chart."""
-    return float(f"{value:.5g}")
+    return [rounded(value) for value in values]

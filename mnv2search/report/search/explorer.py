@@ -13,7 +13,7 @@ from mnv2search.cost import stage_costs
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor
 from mnv2search.latency.types import DeviceInfo
-from mnv2search.report.html.page import Explorer
+from mnv2search.report.html.page import Explorer, rounded
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
 from mnv2search.report.search.front import best_rival, gain_over
 from mnv2search.report.search.run import nearby_of
@@ -209,7 +209,7 @@ def _count(data: _Data, key: str, count: int) -> Value:
 
 
 def _rounded(*values: float) -> Value:
-    one, low, high = (float(f"{value:.5g}") for value in values)
+    one, low, high = map(rounded, values)
     return one, low, high
 
 
@@ -357,6 +357,7 @@ def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     for what, of in checks:
         if len({of(run) for run in runs}) > 1:
             yield f"These runs differ in their {what}."
+    yield "Brackets and bars are 95 % intervals of latencies and 90 % intervals of accuracies."
 
 
 def _is_estimated(run: RunReport) -> bool:
