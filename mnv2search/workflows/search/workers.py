@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -193,13 +194,21 @@ def join(
         StorageError: the storage cannot be used.
     """
     with SharedStudy.join(storage, name) as study:
-        count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
-        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
+        worker = Worker(name=_new_name(study), host=socket.gethostname())
+        count = _work(study, name, worker, device=device, only=only, trusts=trusts, told=told)
+        return WorkerResult(worker=worker.name, run=name, evaluated=count, status=study.status)
+
+
+def _new_name(study: SharedStudy) -> str:
+    """A name that no worker of the run has had: a container that is started again keeps host and process number."""
+    name, taken = worker_name(), {one.worker.name for one in study.presences()}
+    return f"{name}-{secrets.token_hex(4)}" if name in taken else name
 
 
 def _work(
     study: SharedStudy,
     name: str,
+    worker: Worker,
     *,
     device: str | None,
     only: Role | None,
@@ -216,7 +225,6 @@ def _work(
             f"{name} in this storage", manifest, hint="if you trust it, add --trust", evaluates=only != "latency"
         )
     space = space_of_run(name, manifest)
-    worker = Worker(name=worker_name(), host=socket.gethostname())
     with ExitStack() as stack:
         evaluator = None if only == "latency" else open_evaluator(manifest.evaluator)
         if evaluator is not None and Path(run.work).is_dir():
