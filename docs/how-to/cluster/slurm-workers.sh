@@ -11,7 +11,7 @@
 #SBATCH --output=worker-%A-%a.log
 set -euo pipefail
 
-if [ $# -lt 1 ]; then
+if [[ $# -lt 1 ]]; then
   echo "usage: sbatch slurm-workers.sh NAME [OPTIONS OF mnv2search worker]" >&2
   exit 2
 fi

@@ -192,6 +192,13 @@ NOTHING_FITS = 3
     "Let workers (`mnv2search worker`) join the run: a file for SQLite (this machine only) or, for other machines, "
     "postgresql://USER:PASSWORD@HOST/DATABASE or grpc://HOST:PORT."
 )
+@options.text(
+    "--launcher",
+    metavar="LAUNCHER",
+    default="local",
+    help="Where the N workers run: local (this machine), or ray[:cpus=N,gpus=N,only=ROLE] for tasks of a Ray "
+    "cluster, with these resources for each worker. RAY_ADDRESS names the cluster; ROLE is accuracy or latency.",
+)
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
@@ -227,7 +234,12 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
             outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            again = resume_command(folder[0], workers=given.get("workers"), storage=given.get("storage"))
+            again = resume_command(
+                folder[0],
+                workers=given.get("workers"),
+                storage=given.get("storage"),
+                launcher=given.get("launcher"),
+            )
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
         else:
             note("interrupted before the run began")
@@ -259,7 +271,9 @@ def _is_given(context: click.Context, name: str) -> bool:
     return any(context.get_parameter_source(one) in given for one in names)
 
 
-def resume_command(folder: Path, *, workers: int | None = None, storage: str | None = None) -> str:
+def resume_command(
+    folder: Path, *, workers: int | None = None, storage: str | None = None, launcher: str | None = None
+) -> str:
     """The command line that resumes the run in a folder, with its workers and without the password of its storage."""
     words = ["mnv2search", "run", "--resume", folder.name]
     if folder.parent == Path():  # a name alone would be looked for in results
@@ -270,6 +284,8 @@ def resume_command(folder: Path, *, workers: int | None = None, storage: str | N
         words += ["--workers", str(workers)]
     if storage:
         words += ["--storage", *without_passwords([storage])]
+    if launcher:
+        words += ["--launcher", launcher]
     return shlex.join(words)
 
 

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, StorageError
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
@@ -33,6 +34,7 @@ from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.ray_workers import RAY, RayWorkers, ray_options
 from mnv2search.workflows.search.request import Request, shared_weights_error
 from mnv2search.workflows.search.trust import check_trust
 
@@ -116,19 +118,38 @@ def worker_pool(
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
     count = 1 if request.workers is None else request.workers
-    local = LocalWorkers(folder.name, url, count=count)
+    launched = _launched(request, folder.name, url, count=count, noted=noted)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
         if not count:
             noted(f"waiting for workers: mnv2search worker {folder.name} --storage {masked(url)}")
         try:
             with beating(study.beat):
-                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+                yield WorkerPool(study=study, count=count, noted=noted, start=launched.start, ended=launched.ended)
             status = "finished"
         finally:
             with contextlib.suppress(StorageError):
                 study.write_status(status)
-            local.stop(at_once=status != "finished")
+            launched.stop(at_once=status != "finished")
+
+
+def _launched(
+    request: Request, run: str, url: str, *, count: int, noted: Callable[[str], None]
+) -> LocalWorkers | RayWorkers:
+    """The workers that a run starts by itself."""
+    if not request.launcher.startswith(RAY):
+        return LocalWorkers(run, url, count=count)
+    options = ray_options(request.launcher)
+    task = partial(work_in_task, run, url, options.only)
+    return RayWorkers(task, options, count=count, leave_s=LEAVE_S, noted=noted)
+
+
+def work_in_task(run: str, url: str, only: Role | None) -> tuple[str, str]:
+    """Evaluate networks of a run until it has ended; returns the name of the worker, and its error or ""."""
+    try:
+        return join(run, url, device=None, only=only, trusts=True, told=lambda *_: None).worker, ""
+    except Mnv2SearchError as error:
+        return worker_name(), error.message
 
 
 def _check_storage(url: str) -> None:
