@@ -194,17 +194,18 @@ def outages() -> Iterator[Fault]:
         ("database stopped for 60 s", 60, 60, signal.SIGINT),
     ):
         yield Fault(name, stop_database(least_s, most_s, number), (0,), prepare=shared_on(POSTGRESQL))
-    through = shared_on(POSTGRESQL, through_proxy=True)
     cut: tuple[Command, ...] = ("cut", "open")
-    for name, commands, least_s, most_s in (
+    disturbances: tuple[tuple[str, Sequence[Command], float, float], ...] = (
         ("network resets connections", cut * 4, 0.05, 0.3),
-        ("network cut for 1 to 10 s", cut[:1], 1, 10),
-        ("network cut for 60 s", cut[:1], 60, 60),
+        ("network cut for 1 to 10 s", ("cut",), 1, 10),
+        ("network cut for 60 s", ("cut",), 60, 60),
         ("network stalls for 1 to 10 s", ("stall",), 1, 10),
         ("network stalls for 60 s", ("stall",), 60, 60),
         ("network stalls, then cut", ("stall", "cut"), 1, 5),
-    ):
-        yield Fault(name, disturb_network(commands, least_s, most_s), (0,), prepare=through)  # type: ignore[arg-type]
+    )
+    through = shared_on(POSTGRESQL, through_proxy=True)
+    for name, commands, shortest_s, longest_s in disturbances:
+        yield Fault(name, disturb_network(commands, shortest_s, longest_s), (0,), prepare=through)
 
 
 # -- devices, files and evaluators -----------------------------------------------------------------------------------

@@ -56,10 +56,13 @@ class PostgresqlServer:
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
         options = [f"-p{self._port}", "-h127.0.0.1", f"-k{self._folder}", "-cfsync=off", "-cshared_buffers=32MB"]
-        with (self._folder / "log").open("a") as log:
-            words = [self._programs / "postgres", "-D", self._data, *options]
-            self._process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self._folder, **self._as_user)
-        _wait_until_ready(self.url(), self._process)
+        words = [str(self._programs / "postgres"), "-D", str(self._data), *options]
+        with (self._folder / "log").open("ab") as log:
+            started: subprocess.Popen[bytes] = subprocess.Popen(
+                words, stdout=log, stderr=log, cwd=self._folder, **self._as_user
+            )
+        self._process = started
+        _wait_until_ready(self.url(), started)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Disconnect all clients and stop the server; with SIGQUIT, as if it had crashed."""

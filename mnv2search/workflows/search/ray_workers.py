@@ -6,7 +6,10 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from mnv2search import plugins
 from mnv2search.errors import OptionError, UnknownNameError, check_package
@@ -28,8 +31,8 @@ class RayOptions:
         only: the only value to determine; None determines latencies and accuracies.
     """
 
-    cpus: float = 1.0
-    gpus: float = 0.0
+    cpus: Annotated[float, Meta(ge=0)] = 1.0
+    gpus: Annotated[float, Meta(ge=0)] = 0.0
     only: Role | None = None
 
 
@@ -44,21 +47,12 @@ def ray_options(text: str) -> RayOptions:
         OptionError: a value cannot be used.
     """
     pairs = [pair.partition("=") for pair in text.partition(":")[2].split(",") if pair]
-    if any(not value for _, _, value in pairs):
-        raise OptionError(f"--launcher is {text!r}", hint="write ray, or for instance ray:cpus=4,gpus=1")
-    given = plugins.checked_options(_options, {key: value for key, _, value in pairs}, owner="launcher ray")
-    return _options(**given)
-
-
-def _options(*, cpus: float = 1.0, gpus: float = 0.0, only: str = "") -> RayOptions:
-    if cpus < 0 or gpus < 0:
-        raise OptionError(f"launcher ray: cpus is {cpus:g}, gpus is {gpus:g}", hint="use 0 or more")
-    for role in ("accuracy", "latency"):
-        if only == role:
-            return RayOptions(cpus=cpus, gpus=gpus, only=role)
-    if only:
-        raise OptionError(f"launcher ray: only is {only!r}", hint="use accuracy or latency")
-    return RayOptions(cpus=cpus, gpus=gpus)
+    given = plugins.checked_options(RayOptions, {key: value for key, _, value in pairs}, owner="launcher ray")
+    try:
+        return msgspec.convert(given, RayOptions, strict=False)
+    except msgspec.ValidationError as error:
+        hint = "write for instance ray:cpus=4,gpus=1,only=accuracy"
+        raise OptionError(f"--launcher is {text!r}: {error}", hint=hint) from error
 
 
 def check_launcher(launcher: str, storage: str) -> None:
