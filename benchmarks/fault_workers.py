@@ -86,9 +86,9 @@ def shared_on_any(scene: Scene) -> None:
 
 
 def kill_workers(scene: Scene, started: Started) -> int:
-    """Send SIGKILL to up to three workers at random times; returns their number."""
+    """Send SIGKILL to some workers at random times; returns their number."""
     count, is_running = 0, started.wait_for("search")
-    for _ in range(scene.rng.randint(1, 3)):
+    for _ in range(scene.rng.randint(1, scene.workers or 1)):
         is_running = is_running and scene.wait_a_moment(started)
         if is_running and (workers := children_of(started.pid)):
             os.kill(scene.rng.choice(workers), signal.SIGKILL)
@@ -136,8 +136,8 @@ def kills() -> Iterator[Fault]:
     for storage in (SQLITE, POSTGRESQL):
         prepare = shared_on(storage)
         yield Fault(f"kill -9 of workers, {storage}", kill_workers, (0, 1), most=2, prepare=prepare)
-        yield Fault(f"kill -9 of the run, {storage}", kill_run, (killed,), most=4, prepare=prepare)
-        yield Fault(f"kill -9 of all at once, {storage}", kill_all, (killed,), most=4, prepare=prepare)
+        yield Fault(f"kill -9 of the run, {storage}", kill_run, (killed,), most=12, prepare=prepare)
+        yield Fault(f"kill -9 of all at once, {storage}", kill_all, (killed,), most=12, prepare=prepare)
     alone = _both(shared_on(POSTGRESQL), wait_for_workers)
     yield Fault("kill -9 of joined workers, PostgreSQL", kill_joined, (0,), prepare=alone, mend=start_own_worker)
 

@@ -43,6 +43,10 @@ class LineWriter(io.TextIOBase):
         """The descriptor of the stream behind this one."""
         return self.rich_proxied_file.fileno()
 
+    def isatty(self) -> bool:
+        """Whether the stream behind this one is a terminal."""
+        return self.rich_proxied_file.isatty()
+
     def close(self) -> None:
         """Show an unfinished line, and the number of lines that were left out."""
         if self._line:

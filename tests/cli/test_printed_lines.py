@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import pytest
@@ -10,7 +11,8 @@ from clocks import CountingClock
 
 from mnv2search.cli import progress
 from mnv2search.cli.console import EscapingConsole
-from mnv2search.cli.printed_lines import LONGEST, MOST_LINES, LineWriter
+from mnv2search.cli.output import show_cursor
+from mnv2search.cli.printed_lines import LONGEST, MOST_LINES, LineWriter, printing_above
 
 
 def shown_of(texts: list[str], *, tick_s: float = 0.0) -> list[str]:
@@ -40,6 +42,14 @@ def test_lines_are_shown_whole_cut_or_counted(texts: list[str], expected: list[s
 
 def test_lines_are_shown_again_after_a_second() -> None:
     assert shown_of(["x\n"] * 2 * MOST_LINES, tick_s=0.1) == ["x"] * 2 * MOST_LINES
+
+
+def test_a_signal_finds_the_terminal_behind_the_stream() -> None:
+    main, terminal = os.openpty()
+    with open(terminal, "w") as behind, printing_above(lambda _: None):
+        sys.stderr.rich_proxied_file = behind  # type: ignore[attr-defined]
+        show_cursor()
+    assert os.read(main, 100) == b"\x1b[?25h"
 
 
 def test_what_is_printed_during_a_search_is_shown_above_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
