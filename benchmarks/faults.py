@@ -161,7 +161,8 @@ class Log:
         if path is not None and path.exists():
             for line in path.read_text().splitlines():
                 entry = json.loads(line)
-                self._verdicts[entry.pop("fault"), entry.pop("repetition")] = Verdict(**entry)
+                key = entry.pop("fault"), entry.pop("repetition")
+                self._verdicts[key] = Verdict(**entry)
 
     def __contains__(self, key: tuple[str, int]) -> bool:
         return key in self._verdicts

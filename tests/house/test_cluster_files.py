@@ -60,7 +60,7 @@ def test_a_script_of_workers_starts_a_worker_with_the_storage_from_a_file(tmp_pa
         text=True,
         check=True,
     )
-    assert done.stdout == "worker team --only accuracy --trust | postgresql://me:secret@db/runs | 4\n"
+    assert done.stdout == "worker team --only accuracy --trust --wait 1h | postgresql://me:secret@db/runs | 4\n"
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=name_of)

@@ -137,6 +137,25 @@ def started(folder: Path) -> None:
         os.sched_yield()
 
 
+def test_a_worker_waits_for_its_run(tmp_path: Path, sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def start(seconds: float) -> None:
+        waits.append(seconds)
+        share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+        with SharedStudy.join(sqlite, "run") as study:
+            study.write_status("finished")
+
+    monkeypatch.setattr("mnv2search.workflows.search.workers.time.sleep", start)
+    done = join("run", sqlite, device=None, only=None, trusts=True, wait_s=600.0, told=lambda *_: None)
+    assert (done.evaluated, len(waits)) == (0, 1)
+
+
+def test_a_worker_that_need_not_wait_says_that_there_is_no_run(sqlite: str) -> None:
+    with pytest.raises(RecordError, match="has no run named 'run'"):
+        join("run", sqlite, device=None, only=None, trusts=True, told=lambda *_: None)
+
+
 def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlite: str) -> None:
     share_finished_run(tmp_path, sqlite, evaluator="imagenet")
     own = f"{socket.gethostname()}-{os.getpid()}"

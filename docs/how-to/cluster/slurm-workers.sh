@@ -20,4 +20,4 @@ export MNV2SEARCH_STORAGE
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
 # exec lets the signal of the time limit reach the worker, which then returns its network to the run.
-exec mnv2search worker "$@" --trust
+exec mnv2search worker "$@" --trust --wait 1h

@@ -103,8 +103,8 @@ class RayWorkers:
     def start(self) -> None:
         """Submit the tasks; Ray starts each as soon as a node is free."""
         resources = {"num_cpus": self._options.cpus, "num_gpus": self._options.gpus}
-        remote = self._ray.remote(max_retries=-1, **resources)(self._task)
-        self._running = [remote.remote() for _ in range(self._count)]
+        remote = self._ray.remote(max_retries=-1, **resources)(_called)
+        self._running = [remote.remote(self._task) for _ in range(self._count)]
         free = self._ray.available_resources().get("CPU", 0.0)
         if free < self._count * self._options.cpus:
             self._noted(f"the Ray cluster has {free:g} free processors: some workers start when others are free")
@@ -150,3 +150,8 @@ class RayWorkers:
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)
+
+
+def _called(task: Task) -> tuple[str, str]:
+    """The result of a task; Ray accepts only plain functions."""
+    return task()

@@ -28,8 +28,8 @@ from mnv2search.study.types import Settings, Worker
 from mnv2search.study.workers.heartbeat import beating
 from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
-from mnv2search.study.workers.shared_study import SharedStudy, Status
-from mnv2search.study.workers.storage_url import masked, sqlite_file
+from mnv2search.study.workers.shared_study import PATIENCE_S, RETRY_S, SharedStudy, Status
+from mnv2search.study.workers.storage_url import LostStorageError, masked, sqlite_file
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
@@ -42,6 +42,8 @@ from mnv2search.workflows.search.trust import check_trust
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
+# Time for which the workers of a run wait for the storage when they start, as they do later.
+OUTAGE_S = PATIENCE_S
 
 
 class LocalWorkers:
@@ -54,6 +56,7 @@ class LocalWorkers:
     def start(self) -> None:
         """Start the processes; their errors are printed to stderr."""
         words = [sys.executable, "-m", "mnv2search", "worker", self._run, "--trust", "--quiet"]
+        words += ["--wait", f"{OUTAGE_S:g}s"]
         for _ in range(self._count):
             process = subprocess.Popen(
                 words,
@@ -147,9 +150,10 @@ def _launched(
 def work_in_task(run: str, url: str, only: Role | None) -> tuple[str, str]:
     """Evaluate networks of a run until it has ended; returns the name of the worker, and its error or ""."""
     try:
-        return join(run, url, device=None, only=only, trusts=True, told=lambda *_: None).worker, ""
+        done = join(run, url, device=None, only=only, trusts=True, wait_s=OUTAGE_S, told=lambda *_: None)
     except Mnv2SearchError as error:
         return worker_name(), error.message
+    return done.worker, ""
 
 
 def _check_storage(url: str) -> None:
@@ -195,6 +199,7 @@ def join(
     device: str | None,
     only: Role | None,
     trusts: bool,
+    wait_s: float = 0.0,
     told: Callable[[str, int], None],
 ) -> WorkerResult:
     """Evaluate networks of a run until it has ended.
@@ -205,6 +210,7 @@ def join(
         device: device to measure on; None takes the device of the run.
         only: the only value to determine; None determines latencies and accuracies.
         trusts: use the programs, machines and data that the run names, even if someone else started the run.
+        wait_s: time to wait for the storage, and for the run in it.
         told: called before each evaluation, with the name of the network and the number evaluated so far.
 
     Raises:
@@ -214,10 +220,22 @@ def join(
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
-    with SharedStudy.join(storage, name) as study:
+    with _joined(storage, name, wait_s=wait_s) as study:
         worker = Worker(name=_new_name(study), host=socket.gethostname())
         count = _work(study, name, worker, device=device, only=only, trusts=trusts, told=told)
         return WorkerResult(worker=worker.name, run=name, evaluated=count, status=study.status)
+
+
+def _joined(storage: str, name: str, *, wait_s: float) -> SharedStudy:
+    """The study of a run, as soon as the storage can be reached and has it."""
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            return SharedStudy.join(storage, name)
+        except (LostStorageError, RecordError):
+            if time.monotonic() >= ends:
+                raise
+        time.sleep(RETRY_S)
 
 
 def _new_name(study: SharedStudy) -> str:

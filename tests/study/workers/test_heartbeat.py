@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mnv2search.study.workers.heartbeat import BEAT_S, GRACE_S, Pulse
+from mnv2search.errors import StorageError
+from mnv2search.study.workers.heartbeat import BEAT_S, GRACE_S, Pulse, beating
 
 
 def is_silent_after(readings: list[tuple[float, int]]) -> bool:
@@ -32,3 +33,15 @@ def test_a_process_is_silent_if_its_count_has_not_changed_for_the_grace_period(
     readings: list[tuple[float, int]], expected: bool
 ) -> None:
     assert is_silent_after(readings) == expected
+
+
+def test_a_storage_that_cannot_be_reached_ends_no_process() -> None:
+    beats: list[int] = []
+
+    def beat(count: int) -> None:
+        beats.append(count)
+        raise StorageError("gone")
+
+    with beating(beat):
+        pass
+    assert beats == [0]
