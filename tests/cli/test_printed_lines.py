@@ -12,7 +12,7 @@ from clocks import CountingClock
 from mnv2search.cli import progress
 from mnv2search.cli.console import EscapingConsole
 from mnv2search.cli.output import show_cursor
-from mnv2search.cli.printed_lines import LONGEST, MOST_LINES, LineWriter, printing_above
+from mnv2search.cli.printed_lines import LONGEST, MOST_LINES, LineWriter
 
 
 def shown_of(texts: list[str], *, tick_s: float = 0.0) -> list[str]:
@@ -44,10 +44,10 @@ def test_lines_are_shown_again_after_a_second() -> None:
     assert shown_of(["x\n"] * 2 * MOST_LINES, tick_s=0.1) == ["x"] * 2 * MOST_LINES
 
 
-def test_a_signal_finds_the_terminal_behind_the_stream() -> None:
+def test_a_signal_finds_the_terminal_behind_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     main, terminal = os.openpty()
-    with open(terminal, "w") as behind, printing_above(lambda _: None):
-        sys.stderr.rich_proxied_file = behind  # type: ignore[attr-defined]
+    with open(terminal, "w") as behind:
+        monkeypatch.setattr(sys, "stderr", LineWriter(lambda _: None, behind=behind))
         show_cursor()
     assert os.read(main, 100) == b"\x1b[?25h"
 

@@ -39,6 +39,11 @@ def nothing(_: Progress) -> None:
     """A listener to nothing."""
 
 
+def succeed() -> tuple[str, str]:
+    """A task that evaluates nothing."""
+    return "one", ""
+
+
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     with postgresql_url() as url:
@@ -49,9 +54,11 @@ def postgresql() -> Iterator[str]:
 def cluster() -> Iterator[Any]:
     """Two nodes with one processor each."""
     pytest.importorskip("ray", reason="needs the extra ray")
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made: Any = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     made.add_node(num_cpus=1)
     yield made
     made.shutdown()
@@ -111,14 +118,14 @@ def test_a_run_without_a_cluster_says_how_to_start_one(monkeypatch: pytest.Monke
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("no cluster is running")))
     with pytest.raises(OptionError, match="no Ray cluster to connect to: no cluster is running") as error:
-        RayWorkers(tuple, RayOptions(), count=1, leave_s=1.0, noted=print)
+        RayWorkers(succeed, RayOptions(), count=1, leave_s=1.0, noted=print)
     assert "ray start --head" in error.value.hint
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="--launcher ray needs the package ray"):
-        RayWorkers(tuple, RayOptions(), count=1, leave_s=1.0, noted=print)
+        RayWorkers(succeed, RayOptions(), count=1, leave_s=1.0, noted=print)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ ROLES = ("accuracy", "latency")
     "--wait",
     "wait_s",
     type=options.Duration(),
-    default=0.0,
     metavar="TIME",
     help="Time to wait until the storage can be reached and has the run, such as 10m (default: no time).",
 )
@@ -53,7 +52,7 @@ def worker_command(
     storage: str,
     device: str | None,
     only: Role | None,
-    wait_s: float,
+    wait_s: float | None,
     trusts: bool,
     as_json: bool,
     quiet: bool,
@@ -77,7 +76,7 @@ def worker_command(
         note(f"evaluating {network}; {counted(count, 'network')} finished", quiet=quiet or as_json)
 
     with printing_to_stderr():
-        done = join(name, storage, device=device, only=only, trusts=trusts, wait_s=wait_s, told=told)
+        done = join(name, storage, device=device, only=only, trusts=trusts, wait_s=wait_s or 0.0, told=told)
     ended = done.status if done.status != "running" else "lost: its process was killed"
     lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
     emit(asdict(done), lines, as_json=as_json)
