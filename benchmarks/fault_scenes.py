@@ -53,6 +53,11 @@ if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((H
     exec((HERE / "behaviour").read_text())
 answer()
 """
+# Replaces time.sleep, which fails under libfaketime after the clock was set, in every process of the search.
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
 # A device that fails while a file exists, and a machine to which the connection is broken while it exists.
 DEVICE = """
 import json, time
@@ -141,7 +146,8 @@ class Scene:
     clock: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, content in (("function.py", FUNCTION), ("program.py", PROGRAM), ("plugin/vanishing.py", DEVICE)):
+        files = {"function.py": FUNCTION, "program.py": PROGRAM, "plugin/vanishing.py": DEVICE}
+        for name, content in {**files, "sleep/sitecustomize.py": SLEEP}.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(content)
         plugin = self.root / "plugin" / "vanishing-1.dist-info"
@@ -194,8 +200,9 @@ class Scene:
 
     def _execute(self, clock: Path | None) -> None:
         words = ("run", *self.words, "--output-dir", str(self.root / "results"))
-        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
+        path = f"{self.root / 'sleep'}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": path}
         os.execve(sys.executable, [sys.executable, "-m", "mnv2search", *words], environment)
 
     def wait_for_moment(self, started: Started) -> bool:

@@ -27,8 +27,6 @@ from mnv2search.study.workers.shared_study import SharedStudy
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 TRIALS, MOST_WORKERS = 24, 8
-# The run waits 45 s for a worker that another process started, and 120 s for a storage.
-PATIENCE_S = 240.0
 PHASES = ("baseline", "search", "final", "write_outputs", "write_report")
 # Faults of all runs that are repeated with workers; the others are faults of the evaluator alone.
 REPEATED = (
