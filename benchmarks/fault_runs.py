@@ -34,8 +34,8 @@ from mnv2search.workflows.search.checks.verify import verify
 from mnv2search.workflows.search.run import STUDY_FILE
 
 NAME = "it"
-# Time after which a process that has not ended counts as stuck, on a busy machine. Runs wait 45 s for a silent worker,
-# and 120 s for a storage.
+# Time after which a process that has not ended counts as stuck, on a busy machine. Runs wait 45 s for a silent
+# worker, and 120 s for a storage.
 PATIENCE_S = 240.0
 POLL_S = 0.05
 # Texts in the output that reveal an unhandled error.

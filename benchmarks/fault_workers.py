@@ -246,9 +246,7 @@ def worker_faults() -> list[Fault]:
     """Every fault of runs with workers, in the order of the table."""
     found = [*kills(), *interruptions(), *outages(), *repeated_faults()]
     on_server = re.compile(f".*{POSTGRESQL}|database|network")
-    return [
-        replace(fault, patience_s=PATIENCE_S, needs_server=on_server.match(fault.name) is not None) for fault in found
-    ]
+    return [replace(fault, needs_server=on_server.match(fault.name) is not None) for fault in found]
 
 
 def judge_storage(verdict: Verdict, scene: Scene, records: Sequence[Record]) -> None:
