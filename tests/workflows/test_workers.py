@@ -166,10 +166,9 @@ def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 2, "accuracy": "supernet:data=photos"}, "shared weights of a supernet"),
         ({"workers": 0}, "--workers 0 needs --storage"),
     ],
-    ids=["supernet", "no worker"],
+    ids=["no worker"],
 )
 def test_workers_that_cannot_help_are_refused_before_anything_is_read(options: RunOptions, message: str) -> None:
     with pytest.raises(OptionError, match=message):
@@ -193,21 +192,10 @@ def test_a_run_without_workers_says_how_to_start_one(tmp_path: Path, sqlite: str
     assert f"waiting for workers: mnv2search worker run --storage {sqlite}" in notes
 
 
-@pytest.mark.parametrize(
-    ("evaluator", "settings", "message"),
-    [
-        ("supernet:epochs=1", Settings(trials=4), "workers cannot evaluate networks with the shared weights"),
-        ("train", Settings(time_s=60.0), "workers cannot fit their trainings into --time"),
-    ],
-    ids=["supernet", "time"],
-)
-def test_a_search_that_workers_cannot_do_is_refused(
-    evaluator: str, settings: Settings, message: str, tmp_path: Path
-) -> None:
+def test_trainings_of_workers_are_not_fitted_into_a_time(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "photos", count=8)
-    name, _, options = evaluator.partition(":")
-    text = f"{name}:data={tmp_path}/photos,{options}".strip(",")
-    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=settings, workers=1)
-    with pytest.raises(OptionError, match=message):
+    text = f"train:data={tmp_path}/photos"
+    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=Settings(time_s=60.0), workers=1)
+    with pytest.raises(OptionError, match="workers cannot fit their trainings into --time"):
         run(asked, on_progress=nothing)
     assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ from mnv2search.study.storage.journal import Asked
 from mnv2search.study.workers.heartbeat import BEAT_S, Pulse
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence
 from mnv2search.study.workers.shared_study import SharedStudy, Unfinished
+from mnv2search.study.workers.weights_store import WeightsStore
 
 # Shortest and longest interval at which the storage is polled; it doubles while nothing happens.
 LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.25
@@ -51,6 +52,7 @@ class WorkerPool:
 
     Args:
         count: expected number of workers; more may join.
+        store: store of shared weights; None if there are none.
         noted: called with messages about workers.
         start: starts the workers of this machine; called after the first networks were sent out.
         ended: returns the names of those child processes of this process that were workers and have ended.
@@ -65,6 +67,7 @@ class WorkerPool:
     study: SharedStudy
     count: int
     noted: Callable[[str], None]
+    store: WeightsStore | None = None
     start: Callable[[], None] = lambda: None
     ended: Callable[[], Collection[str]] = tuple
     clock: Callable[[], float] = time.monotonic
@@ -82,6 +85,11 @@ class WorkerPool:
     def wanted(self) -> int:
         """Number of networks that should be pending."""
         return wanted_by(max(self.count, len(self._present), 1))
+
+    def share_weights(self, content: bytes) -> None:
+        """Write shared weights to the store, and their digest to the study."""
+        assert self.store is not None  # ensured by `worker_pool`
+        self.study.write_weights(self.store.write(content))
 
     def submit(self, pending: Pending) -> None:
         """Give a network to the next free worker."""

@@ -39,7 +39,7 @@ Status = Literal["running", "finished", "interrupted"]
 # How long an operation is tried again while the storage cannot be reached, and the pause before each attempt.
 PATIENCE_S, RETRY_S = 120.0, 1.0
 # Attributes of the study.
-RUN, STATUS, OWNER, WORKER = "mnv2search", "status", "owner", "worker:"
+RUN, STATUS, OWNER, WEIGHTS, WORKER = "mnv2search", "status", "owner", "weights", "worker:"
 # Attributes of a trial.
 JOB, TAKEN_BY, ANSWER, FAILURE = "job", "worker", "answer", "failure"
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -168,6 +168,10 @@ class SharedStudy:
         """Write the status of the run, from which workers see whether the run still needs them."""
         self._write(STATUS, status)
 
+    def write_weights(self, digest: str) -> None:
+        """Write the digest of the shared weights, without which workers do not begin."""
+        self._call(lambda: self._storage.set_study_user_attr(self._id, WEIGHTS, digest))
+
     # -- workers ---------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
@@ -214,7 +218,7 @@ class SharedStudy:
         return _as(RunDescription, self.attributes().get(RUN))
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of the study: `RUN`, `STATUS`, `OWNER`, and one for each worker."""
+        """The attributes of the study: `RUN`, `STATUS`, `OWNER`, `WEIGHTS`, and one for each worker."""
         return self._call(lambda: self._storage.get_study_user_attrs(self._id))
 
     # -- storage ---------------------------------------------------------------------------------------------------

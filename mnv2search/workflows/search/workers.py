@@ -28,11 +28,12 @@ from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
 from mnv2search.study.workers.shared_study import SharedStudy, Status
 from mnv2search.study.workers.storage_url import masked, sqlite_file
+from mnv2search.study.workers.weights_store import WeightsStore
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
-from mnv2search.workflows.search.request import Request, shared_weights_error
+from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
@@ -106,11 +107,16 @@ def worker_pool(
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
+    store = None
+    if evaluator.can_share_weights:
+        store = WeightsStore(request.weights_store or str((folder / WORK).absolute()))
+        store.check()
     run = RunDescription(
         name=folder.name,
         created_at=manifest.created_at,
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
+        store="" if store is None else store.place,
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
@@ -122,7 +128,9 @@ def worker_pool(
             noted(f"waiting for workers: mnv2search worker {folder.name} --storage {masked(url)}")
         try:
             with beating(study.beat):
-                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+                yield WorkerPool(
+                    study=study, count=count, noted=noted, store=store, start=local.start, ended=local.ended
+                )
             status = "finished"
         finally:
             with contextlib.suppress(StorageError):
@@ -139,8 +147,11 @@ def _check_storage(url: str) -> None:
 
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
     """Refuse searches that workers cannot evaluate, and note that trainings are not stopped early."""
-    if evaluator.method == "shared weights":
-        raise shared_weights_error()
+    if evaluator.method == "shared weights" and not evaluator.can_share_weights:
+        raise OptionError(
+            "the weights that this evaluator prepares cannot be passed to workers",
+            hint="leave out --workers and --storage, or train every network: --accuracy train",
+        )
     if evaluator.is_timed and settings.time_s is not None:
         raise OptionError("workers cannot fit their trainings into --time", hint="use --trials instead of --time")
     if evaluator.halving is not None:
@@ -211,9 +222,14 @@ def _work(
         manifest = json_as(Manifest, run.manifest)
     except UnsafeFileError as error:
         raise RecordError(f"the run {name!r} in the storage cannot be read: {error}") from error
+    store = WeightsStore(run.store) if run.store and only != "latency" else None
     if not trusts:
         check_trust(
-            f"{name} in this storage", manifest, hint="if you trust it, add --trust", evaluates=only != "latency"
+            f"{name} in this storage",
+            manifest,
+            hint="if you trust it, add --trust",
+            evaluates=only != "latency",
+            others=() if store is None else (f"read shared weights from {store}",),
         )
     space = space_of_run(name, manifest)
     worker = Worker(name=worker_name(), host=socket.gethostname())
@@ -231,7 +247,12 @@ def _work(
                 opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=time.monotonic
             )
         networks = NetworkEvaluator(
-            space=space, budget=manifest.budget, seed=manifest.seed, evaluator=evaluator, latency=latency
+            space=space,
+            budget=manifest.budget,
+            seed=manifest.seed,
+            evaluator=evaluator,
+            latency=latency,
+            store=store,
         )
         return work(study, networks, Presence(worker=worker, device=named, only=only), told=told)
 
