@@ -92,7 +92,7 @@ def load(outcome: Outcome) -> SearchSpace:
 
 def test_a_worker_that_cannot_read_the_weights_leaves_the_network_to_others(outcome: Outcome, tmp_path: Path) -> None:
     url = shared(outcome, tmp_path, digest=64 * "0")
-    with pytest.raises(StorageError, match="cannot be read from .* on this machine: no such file or directory"):
+    with pytest.raises(StorageError, match=r"cannot be read from .* on this machine: no such file or directory"):
         join("run", url, device=None, only=None, trusts=True, told=lambda *_: None)
     with SharedStudy.join(url, "run") as study:
         assert [one.worker for one in study.unfinished().values()] == [None]
@@ -103,12 +103,8 @@ def test_a_worker_that_cannot_read_the_weights_leaves_the_network_to_others(outc
 
 def test_weights_that_changed_since_the_run_wrote_them_are_refused(outcome: Outcome, tmp_path: Path) -> None:
     store = WeightsStore(str(tmp_path / "store"))
-    digest = store.write(b"weights")
-    (file,) = (tmp_path / "store").iterdir()
-    file.write_bytes(b"changed")
-    moved = replace(outcome, folder=outcome.folder)
-    url = shared(moved, tmp_path / "shared.sqlite3", digest=digest)
-    (outcome.folder.parent / "store" / file.name).write_bytes(b"changed")
+    url = shared(outcome, tmp_path, digest=store.write(b"weights"))
+    next((tmp_path / "store").iterdir()).write_bytes(b"changed")
     with pytest.raises(StorageError, match="is not what the run wrote"):
         join("run", url, device=None, only="accuracy", trusts=True, told=lambda *_: None)
 

@@ -25,7 +25,7 @@ from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
 from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.search.run import run
-from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join
 
 PROXY = """
 import sys, warnings
@@ -199,3 +199,23 @@ def test_trainings_of_workers_are_not_fitted_into_a_time(tmp_path: Path) -> None
     with pytest.raises(OptionError, match="workers cannot fit their trainings into --time"):
         run(asked, on_progress=nothing)
     assert not (tmp_path / "run").exists()
+
+
+def test_more_workers_than_the_memory_holds_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(
+        OptionError, match=r"100000 workers need at least [0-9,.]+ GB of memory, but .* has"
+    ) as caught:
+        run(run_request(tmp_path, workers=100_000), on_progress=nothing)
+    assert "give at most --workers " in caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "notes"),
+    [(2, []), (3, ["3 workers share 2 processors: more workers than processors help only if an evaluation waits"])],
+    ids=["as many", "more"],
+)
+def test_workers_that_share_processors_are_noted(count: int, notes: list[str]) -> None:
+    told: list[str] = []
+    check_count(count, memory=1 << 40, cores=2, noted=told.append)
+    assert [text.partition(", for instance")[0] for text in told] == notes

@@ -97,7 +97,11 @@ class WorkerPool:
 
     def resume(self, is_new: Callable[[Job], bool]) -> Iterator[tuple[Job, Answer]]:
         """Yield new answers to jobs of an earlier part of the run, and take over its unfinished jobs."""
-        latest = {job.number: (trial_id, job, outcome) for trial_id, job, outcome in self.study.outcomes()}
+        latest = {
+            job.number: (trial_id, job, outcome)
+            for trial_id, job, outcome in self.study.outcomes()
+            if outcome is None or is_new(job)
+        }
         for trial_id, job, outcome in latest.values():
             if outcome is None and not is_new(job):
                 self.study.fail(trial_id, Failure(reason="withdrawn"))
@@ -114,16 +118,14 @@ class WorkerPool:
         """
         wait_s, ends, is_answered = LEAST_WAIT_S, self.clock() + most_s, False
         while True:
-            unfinished = self.study.unfinished()
-            for trial_id in sorted(self.pending.keys() - unfinished.keys()):
-                outcome = self.study.outcome(trial_id)
+            for trial_id, outcome in self.study.finished(self.pending.keys()).items():
                 pending = self.pending.pop(trial_id)
                 if isinstance(outcome, Answer):
                     is_answered = True
                     yield pending, outcome
                 else:
                     self._try_again(pending, outcome)
-            self._look_at_workers(unfinished)
+            self._look_at_workers()
             if is_answered or not self.pending or self.clock() >= ends:
                 return
             self.sleep(wait_s)
@@ -148,7 +150,7 @@ class WorkerPool:
             )
         self.submit(replace(pending, failures=failures))
 
-    def _look_at_workers(self, unfinished: Mapping[int, Unfinished]) -> None:
+    def _look_at_workers(self) -> None:
         """Update the list of workers, and give the networks of dead workers to others."""
         ended = set(self.ended())
         if self.clock() - self._looked_at < BEAT_S and ended == self._ended:
@@ -164,7 +166,7 @@ class WorkerPool:
             if one.left is None and not is_dead:
                 present[name] = one
         self._present = present
-        self._put_back(unfinished)
+        self._put_back(self.study.unfinished())
         if self.count and len(ended) >= self.count and not present:
             raise EvaluatorError(
                 "all workers have ended", hint="see their messages above, then resume the run with the same command"

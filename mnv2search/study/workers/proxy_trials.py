@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from optuna.exceptions import UpdateFinishedTrialError
@@ -36,13 +36,18 @@ class ProxyTrials:
         )
         return self._storage.create_new_trial(self._study_id, waiting)
 
-    def start(self, trial_id: int, attributes: Mapping[str, object]) -> bool:
-        """Start a waiting trial; returns False if it is no longer waiting."""
-        try:
-            has_started = self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-            return has_started and self._write(trial_id, attributes)
-        except UpdateFinishedTrialError:
-            return False
+    def claim(
+        self, choose: Callable[[list[StoredTrial]], Iterable[StoredTrial]], attributes: Mapping[str, object]
+    ) -> StoredTrial | None:
+        """Start the first trial of those that `choose` returns of the waiting ones, unless others are quicker."""
+        for trial in choose(self.with_states([TrialState.WAITING])):
+            try:
+                if self._storage.set_trial_state_values(trial.trial_id, TrialState.RUNNING):
+                    self._write(trial.trial_id, attributes)
+                    return trial
+            except UpdateFinishedTrialError:
+                continue
+        return None
 
     def end(
         self, trial_id: int, state: TrialState, attributes: Mapping[str, object], values: Sequence[float] = ()
@@ -70,10 +75,9 @@ class ProxyTrials:
             key: value for key, value in self._storage.get_study_user_attrs(self._study_id).items() if key in keys
         }
 
-    def _write(self, trial_id: int, attributes: Mapping[str, object]) -> bool:
+    def _write(self, trial_id: int, attributes: Mapping[str, object]) -> None:
         for key, value in attributes.items():
             self._storage.set_trial_user_attr(trial_id, key, msgspec.to_builtins(value))
-        return True
 
 
 def _stored(trial: FrozenTrial) -> StoredTrial:

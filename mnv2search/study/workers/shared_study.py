@@ -1,8 +1,8 @@
 """The Optuna study that a run and its workers share: networks to evaluate, answers, and the state of the workers.
 
 The run adds a waiting trial for each network. A worker starts the trial, which only one worker can do, and finishes
-it with an answer in the attributes of the trial. These trials have no parameters, because Optuna needs several
-statements to write each parameter; the study file in the folder of the run has the parameters.
+it with an answer in the attributes of the trial. These trials have no parameters, which the study file in the folder
+of the run has.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from mnv2search.errors import RecordError, StorageError
-from mnv2search.locking import file_lock
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
+from mnv2search.study.workers.proxy_trials import ProxyTrials
 from mnv2search.study.workers.storage_url import (
     LostStorageError,
     add_state_index,
@@ -33,6 +32,7 @@ from mnv2search.study.workers.storage_url import (
     sqlite_file,
     storage_errors,
 )
+from mnv2search.study.workers.trials import UNFINISHED, DatabaseTrials, StoredTrial, Trials
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
@@ -53,6 +53,14 @@ class Unfinished:
     worker: str | None
 
 
+class Signals(NamedTuple):
+    """What a run tells its workers: its status, its count of heartbeats, and the digest of its shared weights."""
+
+    status: str
+    beat: object
+    weights: str | None
+
+
 class SharedStudy:
     """A study in a storage, opened by `create` or `join`; a context manager that closes its connections.
 
@@ -66,10 +74,10 @@ class SharedStudy:
 
     def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
         self._url, self._storage, self._id = url, storage, study_id
+        is_database = isinstance(storage, RDBStorage)
+        self._trials: Trials = (DatabaseTrials if is_database else ProxyTrials)(storage, study_id)
         self._has_rivals = False
         self.patience_s = PATIENCE_S
-        file = sqlite_file(url)
-        self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
 
     @classmethod
     def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
@@ -129,35 +137,22 @@ class SharedStudy:
 
     def put(self, job: Job) -> int:
         """Add a network to evaluate; returns the id of its trial."""
-        waiting = FrozenTrial(
-            number=-1,
-            trial_id=-1,
-            state=TrialState.WAITING,
-            value=None,
-            values=None,
-            datetime_start=None,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={JOB: msgspec.to_builtins(job)},
-            system_attrs={},
-            intermediate_values={},
-        )
-        return self._call(lambda: self._storage.create_new_trial(self._id, waiting))
+        return self._call(lambda: self._trials.add({JOB: job}))
 
     def unfinished(self) -> dict[int, Unfinished]:
         """The waiting and running trials by id, in order."""
-        found = self._trials(TrialState.WAITING, TrialState.RUNNING)
-        return {trial._trial_id: _unfinished(trial) for trial in found}
+        found = self._call(lambda: self._trials.with_states(UNFINISHED))
+        return {trial.trial_id: _unfinished(trial) for trial in found}
 
-    def outcome(self, trial_id: int) -> Answer | Failure:
-        """The answer or the failure of a finished trial."""
-        return _outcome(self._call(lambda: self._storage.get_trial(trial_id)))
+    def finished(self, ids: Collection[int]) -> dict[int, Answer | Failure]:
+        """The answers or failures of those of these trials that are finished, in order."""
+        found = self._call(lambda: self._trials.finished(ids))
+        return {trial.trial_id: _outcome(trial) for trial in found}
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
         """Yield id, network and outcome (None if unfinished) of every trial, in order."""
-        for trial in self._trials(*TrialState):
-            yield trial._trial_id, _job(trial), _outcome(trial) if trial.state.is_finished() else None
+        for trial in self._call(lambda: self._trials.with_states(TrialState)):
+            yield trial.trial_id, _job(trial), None if trial.state in UNFINISHED else _outcome(trial)
 
     def presences(self) -> tuple[Presence, ...]:
         """The last reports of all workers that ever joined."""
@@ -180,24 +175,27 @@ class SharedStudy:
         The first waiting trial is tried first. Once another worker has been quicker, the order is random, because
         otherwise all workers would compete for the first trial.
         """
-        found = [(trial._trial_id, _job(trial)) for trial in self._trials(TrialState.WAITING)]
-        waiting = [(trial_id, job) for trial_id, job in found if job.suits(only)]
-        if self._has_rivals:
-            random.shuffle(waiting)
-        for trial_id, job in waiting:
-            if self._change(trial_id, TrialState.RUNNING) and self._set(trial_id, TAKEN_BY, worker):
-                return trial_id, job
-            self._has_rivals = True
-        return None
+
+        def choose(waiting: list[StoredTrial]) -> Iterator[StoredTrial]:
+            suitable = [trial for trial in waiting if _job(trial).suits(only)]
+            if self._has_rivals:
+                random.shuffle(suitable)
+            for trial in suitable:
+                yield trial
+                self._has_rivals = True  # another worker was quicker
+
+        claimed = self._call(lambda: self._trials.claim(choose, {TAKEN_BY: worker}))
+        return None if claimed is None else (claimed.trial_id, _job(claimed))
 
     def finish(self, trial_id: int, answer: Answer) -> bool:
         """Finish a trial with an answer; returns False if the run has already ended the trial."""
         accuracy = 0.0 if answer.accuracy is None else answer.accuracy.rank
-        return self._end(trial_id, TrialState.COMPLETE, ANSWER, answer, [accuracy, answer.latency.median_ms])
+        values = [accuracy, answer.latency.median_ms]
+        return self._call(lambda: self._trials.end(trial_id, TrialState.COMPLETE, {ANSWER: answer}, values))
 
     def fail(self, trial_id: int, failure: Failure) -> bool:
         """End a trial without an answer; returns False if it is already finished."""
-        return self._end(trial_id, TrialState.FAIL, FAILURE, failure, None)
+        return self._call(lambda: self._trials.end(trial_id, TrialState.FAIL, {FAILURE: failure}))
 
     def report(self, presence: Presence) -> None:
         """Write the state of a worker."""
@@ -207,10 +205,11 @@ class SharedStudy:
         """Write the heartbeat of the run."""
         self._write(OWNER, count)
 
-    @property
-    def status(self) -> str:
-        """The status of the run, see `Status`."""
-        return str(self.attributes().get(STATUS))
+    def signals(self) -> Signals:
+        """What the run tells its workers."""
+        found = self._call(lambda: self._trials.study_attributes((STATUS, OWNER, WEIGHTS)))
+        weights = found.get(WEIGHTS)
+        return Signals(str(found.get(STATUS)), found.get(OWNER), None if weights is None else str(weights))
 
     @property
     def run(self) -> RunDescription:
@@ -223,36 +222,9 @@ class SharedStudy:
 
     # -- storage ---------------------------------------------------------------------------------------------------
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        found = self._call(lambda: self._storage.get_all_trials(self._id, deepcopy=False, states=states))
-        return sorted(found, key=lambda trial: trial._trial_id)
-
     def _write(self, key: str, value: object) -> None:
         with storage_errors(self._url):
             self._storage.set_study_user_attr(self._id, key, value)
-
-    def _end(
-        self, trial_id: int, state: TrialState, key: str, value: Answer | Failure, values: list[float] | None
-    ) -> bool:
-        return self._set(trial_id, key, msgspec.to_builtins(value)) and self._change(trial_id, state, values)
-
-    def _set(self, trial_id: int, key: str, value: object) -> bool:
-        """Set an attribute of a trial; returns False if the trial is already finished."""
-        try:
-            self._call(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
-        except UpdateFinishedTrialError:
-            return False
-        return True
-
-    def _change(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
-        """Change the state of a trial; returns False if another process was quicker, or if the trial is finished."""
-        # SQLite has no row locks, so two processes could start the same trial
-        lock = contextlib.nullcontext() if self._lock_path is None else file_lock(self._lock_path)
-        try:
-            with lock:
-                return self._call(lambda: self._storage.set_trial_state_values(trial_id, state, values))
-        except UpdateFinishedTrialError:
-            return False
 
     def _call(self, operation: Callable[[], T]) -> T:
         """Call an operation, and try again while the storage cannot be reached, for instance because it restarts.
@@ -304,19 +276,19 @@ def _new_study(storage: BaseStorage, run: RunDescription) -> int:
     return storage.get_study_id_from_name(name)
 
 
-def _unfinished(trial: FrozenTrial) -> Unfinished:
+def _unfinished(trial: StoredTrial) -> Unfinished:
     is_running = trial.state == TrialState.RUNNING
-    return Unfinished(job=_job(trial), worker=str(trial.user_attrs.get(TAKEN_BY, "")) if is_running else None)
+    return Unfinished(job=_job(trial), worker=str(trial.attributes.get(TAKEN_BY, "")) if is_running else None)
 
 
-def _job(trial: FrozenTrial) -> Job:
-    return _as(Job, trial.user_attrs.get(JOB))
+def _job(trial: StoredTrial) -> Job:
+    return _as(Job, trial.attributes.get(JOB))
 
 
-def _outcome(trial: FrozenTrial) -> Answer | Failure:
+def _outcome(trial: StoredTrial) -> Answer | Failure:
     if trial.state == TrialState.COMPLETE:
-        return _as(Answer, trial.user_attrs.get(ANSWER))
-    return _as(Failure, trial.user_attrs.get(FAILURE, {"reason": "lost"}))
+        return _as(Answer, trial.attributes.get(ANSWER))
+    return _as(Failure, trial.attributes.get(FAILURE, {"reason": "lost"}))
 
 
 def _as(kind: type[T], value: object) -> T:

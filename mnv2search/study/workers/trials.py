@@ -6,7 +6,7 @@ about ten times as many statements.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -39,8 +39,10 @@ class Trials(Protocol):
     def add(self, attributes: Mapping[str, object]) -> int:
         """Add a waiting trial; returns its id."""
 
-    def start(self, trial_id: int, attributes: Mapping[str, object]) -> bool:
-        """Start a waiting trial; returns False if it is no longer waiting."""
+    def claim(
+        self, choose: Callable[[list[StoredTrial]], Iterable[StoredTrial]], attributes: Mapping[str, object]
+    ) -> StoredTrial | None:
+        """Start the first trial of those that `choose` returns of the waiting ones, unless others are quicker."""
 
     def end(
         self, trial_id: int, state: TrialState, attributes: Mapping[str, object], values: Sequence[float] = ()
@@ -78,25 +80,38 @@ class DatabaseTrials:
         self._count += 1
         return trial_id
 
-    def start(self, trial_id: int, attributes: Mapping[str, object]) -> bool:
-        """Start a waiting trial; returns False if it is no longer waiting."""
-        return self._change(
-            trial_id, [TrialState.WAITING], attributes, state=TrialState.RUNNING, datetime_start=_now()
-        )
+    def claim(
+        self, choose: Callable[[list[StoredTrial]], Iterable[StoredTrial]], attributes: Mapping[str, object]
+    ) -> StoredTrial | None:
+        """Start the first trial of those that `choose` returns of the waiting ones, unless others are quicker."""
+        with self._engine.begin() as database:
+            for trial in choose(_found(database, *self._in([TrialState.WAITING]))):
+                if _change(database, trial.trial_id, [TrialState.WAITING], TrialState.RUNNING, "datetime_start"):
+                    _write(database, trial.trial_id, attributes)
+                    return trial
+        return None
 
     def end(
         self, trial_id: int, state: TrialState, attributes: Mapping[str, object], values: Sequence[float] = ()
     ) -> bool:
         """End a trial; returns False if it is already finished."""
-        return self._change(trial_id, UNFINISHED, attributes, values, state=state, datetime_complete=_now())
+        with self._engine.begin() as database:
+            if not _change(database, trial_id, UNFINISHED, state, "datetime_complete"):
+                return False
+            _write(database, trial_id, attributes)
+            if values:
+                database.execute(insert(VALUES), [_value(trial_id, *numbered) for numbered in enumerate(values)])
+        return True
 
     def with_states(self, states: Iterable[TrialState]) -> list[StoredTrial]:
         """The trials in one of these states, in order."""
-        return self._found(TRIALS.c.study_id == self._study_id, TRIALS.c.state.in_(list(states)))
+        with self._engine.connect() as database:
+            return _found(database, *self._in(states))
 
     def finished(self, ids: Iterable[int]) -> list[StoredTrial]:
         """Those of the trials with these ids that are finished, in order."""
-        return self._found(TRIALS.c.trial_id.in_(list(ids)), TRIALS.c.state.not_in(UNFINISHED))
+        with self._engine.connect() as database:
+            return _found(database, TRIALS.c.trial_id.in_(list(ids)), TRIALS.c.state.not_in(UNFINISHED))
 
     def study_attributes(self, keys: Collection[str]) -> dict[str, object]:
         """Those of these attributes of the study that exist."""
@@ -107,32 +122,25 @@ class DatabaseTrials:
         with self._engine.connect() as database:
             return {key: msgspec.json.decode(text) for key, text in database.execute(wanted)}
 
-    def _change(
-        self,
-        trial_id: int,
-        before: Iterable[TrialState],
-        attributes: Mapping[str, object],
-        values: Sequence[float] = (),
-        **changes: object,
-    ) -> bool:
-        # of several processes, only the first finds the trial in its earlier state
-        change = update(TRIALS).where(TRIALS.c.trial_id == trial_id, TRIALS.c.state.in_(list(before)))
-        with self._engine.begin() as database:
-            if not database.execute(change.values(**changes)).rowcount:
-                return False
-            _write(database, trial_id, attributes)
-            if values:
-                database.execute(insert(VALUES), [_value(trial_id, *numbered) for numbered in enumerate(values)])
-        return True
+    def _in(self, states: Iterable[TrialState]) -> tuple[ColumnElement[bool], ...]:
+        return TRIALS.c.study_id == self._study_id, TRIALS.c.state.in_(list(states))
 
-    def _found(self, *conditions: ColumnElement[bool]) -> list[StoredTrial]:
-        columns = (TRIALS.c.trial_id, TRIALS.c.state, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
-        wanted = select(*columns).join(ATTRIBUTES, ATTRIBUTES.c.trial_id == TRIALS.c.trial_id).where(*conditions)
-        found: dict[int, tuple[TrialState, dict[str, object]]] = {}
-        with self._engine.connect() as database:
-            for trial_id, state, key, text in database.execute(wanted):
-                found.setdefault(trial_id, (state, {}))[1][key] = msgspec.json.decode(text)
-        return [StoredTrial(trial_id, *found[trial_id]) for trial_id in sorted(found)]
+
+def _found(database: Connection, *conditions: ColumnElement[bool]) -> list[StoredTrial]:
+    columns = (TRIALS.c.trial_id, TRIALS.c.state, ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
+    wanted = select(*columns).join(ATTRIBUTES, ATTRIBUTES.c.trial_id == TRIALS.c.trial_id).where(*conditions)
+    found: dict[int, tuple[TrialState, dict[str, object]]] = {}
+    for trial_id, state, key, text in database.execute(wanted):
+        found.setdefault(trial_id, (state, {}))[1][key] = msgspec.json.decode(text)
+    return [StoredTrial(trial_id, *found[trial_id]) for trial_id in sorted(found)]
+
+
+def _change(database: Connection, trial_id: int, before: Iterable[TrialState], after: TrialState, time: str) -> bool:
+    """Change the state of a trial, and a time; of several processes, only one finds the trial in an earlier state."""
+    change = update(TRIALS).where(TRIALS.c.trial_id == trial_id, TRIALS.c.state.in_(list(before)))
+    return (
+        database.execute(change.values({"state": after, time: datetime.now(UTC).replace(tzinfo=None)})).rowcount > 0
+    )
 
 
 def _write(database: Connection, trial_id: int, attributes: Mapping[str, object]) -> None:
@@ -146,8 +154,3 @@ def _write(database: Connection, trial_id: int, attributes: Mapping[str, object]
 def _value(trial_id: int, objective: int, value: float) -> dict[str, object]:
     stored, kind = models.TrialValueModel.value_to_stored_repr(value)
     return {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
-
-
-def _now() -> datetime:
-    """The time as Optuna stores it."""
-    return datetime.now(UTC).replace(tzinfo=None)

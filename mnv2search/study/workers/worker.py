@@ -14,9 +14,9 @@ from mnv2search.evaluation import Budget, completed
 from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Worker
-from mnv2search.study.workers.heartbeat import Pulse, beating
+from mnv2search.study.workers.heartbeat import BEAT_S, Pulse, beating
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Reason
-from mnv2search.study.workers.shared_study import OWNER, STATUS, WEIGHTS, SharedStudy
+from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.weights_store import WeightsStore
 
 # Shortest and longest interval at which a worker polls for a waiting network.
@@ -110,13 +110,15 @@ def work(
         StorageError: the storage cannot be used.
     """
     count, wait_s, pulse, left = 0, LEAST_WAIT_S, Pulse(clock=clock), "the run has ended"
+    claimed, looked_at, is_ready = None, clock(), False
     try:
         with beating(lambda beat: study.report(replace(presence, beat=beat))):
             while True:
-                attributes = study.attributes()
-                if attributes.get(STATUS) != "running" or pulse.is_silent(OWNER, attributes.get(OWNER)):
-                    return count
-                is_ready = evaluator.is_ready(attributes.get(WEIGHTS))
+                if claimed is None or clock() - looked_at >= BEAT_S:
+                    looked_at, signals = clock(), study.signals()
+                    if signals.status != "running" or pulse.is_silent("run", signals.beat):
+                        return count
+                    is_ready = evaluator.is_ready(signals.weights)
                 claimed = study.claim(presence.worker.name, only=presence.only) if is_ready else None
                 if claimed is None:
                     sleep(wait_s)

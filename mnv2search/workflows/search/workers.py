@@ -16,10 +16,12 @@ from pathlib import Path
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.latency.device import processors
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import DeviceInfo
+from mnv2search.model.memory import memory_bytes
 from mnv2search.results.manifest import Manifest, manifest_json
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Settings, Worker
@@ -38,6 +40,8 @@ from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
+# Memory that a worker needs before it evaluates anything: that of its packages.
+WORKER_BYTES = 350_000_000
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
 
@@ -104,13 +108,12 @@ def worker_pool(
     if request.workers is None and not request.storage:
         yield None
         return
+    count = 1 if request.workers is None else request.workers
+    check_count(count, memory=memory_bytes(), cores=processors(), noted=noted)
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
-    store = None
-    if evaluator.can_share_weights:
-        store = WeightsStore(request.weights_store or str((folder / WORK).absolute()))
-        store.check()
+    store = _weights_store(folder, evaluator, request)
     run = RunDescription(
         name=folder.name,
         created_at=manifest.created_at,
@@ -120,7 +123,6 @@ def worker_pool(
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
-    count = 1 if request.workers is None else request.workers
     local = LocalWorkers(folder.name, url, count=count)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
@@ -136,6 +138,36 @@ def worker_pool(
             with contextlib.suppress(StorageError):
                 study.write_status(status)
             local.stop(at_once=status != "finished")
+
+
+def _weights_store(folder: Path, evaluator: Evaluator, request: Request) -> WeightsStore | None:
+    """The store of shared weights, by default the folder of the run; None if the evaluator has none."""
+    if not evaluator.can_share_weights:
+        return None
+    place = request.weights_store or str(folder / WORK)
+    store = WeightsStore(place if "://" in place else str(Path(place).absolute()))
+    store.check()
+    return store
+
+
+def check_count(count: int, *, memory: int, cores: int, noted: Callable[[str], None]) -> None:
+    """Refuse more workers than the memory of this machine holds, and note that they share its processors.
+
+    Raises:
+        OptionError: the workers need more memory than there is.
+    """
+    if count * WORKER_BYTES > memory:
+        raise OptionError(
+            f"{count} workers need at least {count * WORKER_BYTES / 1e9:,.1f} GB of memory, but this machine has "
+            f"{memory / 1e9:,.1f} GB",
+            hint=f"give at most --workers {memory // WORKER_BYTES}, and start others on other machines with "
+            "`mnv2search worker`",
+        )
+    if count > cores:
+        noted(
+            f"{count} workers share {cores} processor{'s' * (cores > 1)}: more workers than processors help only if "
+            "an evaluation waits, for instance for a GPU or another machine"
+        )
 
 
 def _check_storage(url: str) -> None:
@@ -205,7 +237,7 @@ def join(
     """
     with SharedStudy.join(storage, name) as study:
         count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
-        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
+        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.signals().status)
 
 
 def _work(

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from inline_workers import answer, described, job, shared_study
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.study.workers.jobs import Failure
 from mnv2search.study.workers.shared_study import STATUS, SharedStudy, Unfinished
+from mnv2search.study.workers.trials import DatabaseTrials
 
 THREADS, NETWORKS = 4, 24
 
@@ -31,7 +31,7 @@ def test_a_network_is_claimed_once_and_its_answer_comes_back(study: SharedStudy)
     assert study.claim("one") == (trial_id, job(0))
     assert study.claim("two") is None
     assert study.finish(trial_id, answer())
-    assert study.outcome(trial_id) == answer()
+    assert study.finished([trial_id]) == {trial_id: answer()}
     assert study.unfinished() == {}
 
 
@@ -58,7 +58,7 @@ def test_an_answer_after_the_network_was_given_to_another_worker_is_refused(stud
     study.claim("one")
     assert study.fail(trial_id, Failure(reason="lost", worker="one"))
     assert not study.finish(trial_id, answer())
-    assert study.outcome(trial_id) == Failure(reason="lost", worker="one")
+    assert study.finished([trial_id]) == {trial_id: Failure(reason="lost", worker="one")}
 
 
 def test_an_answered_network_cannot_be_taken_back(study: SharedStudy) -> None:
@@ -66,7 +66,7 @@ def test_an_answered_network_cannot_be_taken_back(study: SharedStudy) -> None:
     study.claim("one")
     study.finish(trial_id, answer())
     assert not study.fail(trial_id, Failure(reason="lost"))
-    assert study.outcome(trial_id) == answer()
+    assert study.finished([trial_id]) == {trial_id: answer()}
 
 
 def test_a_worker_takes_only_networks_of_its_role(study: SharedStudy) -> None:
@@ -143,14 +143,14 @@ def test_an_operation_is_repeated_until_the_storage_is_back(
     study: SharedStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [StorageInternalError("gone"), StorageInternalError("gone")]
-    create = RDBStorage.create_new_trial
+    add = DatabaseTrials.add
 
     def failing(*arguments: Any) -> int:
         if failures:
             raise failures.pop()
-        return create(*arguments)
+        return add(*arguments)
 
-    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    monkeypatch.setattr(DatabaseTrials, "add", failing)
     monkeypatch.setattr("mnv2search.study.workers.shared_study.RETRY_S", 0.0)
     trial_id = study.put(job(0))
     assert study.unfinished().keys() == {trial_id}
@@ -160,7 +160,7 @@ def test_a_storage_that_stays_away_is_an_error(study: SharedStudy, monkeypatch: 
     def failing(*_: Any) -> int:
         raise StorageInternalError("gone")
 
-    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    monkeypatch.setattr(DatabaseTrials, "add", failing)
     study.patience_s = 0.0
     with pytest.raises(StorageError, match=r"shared\.sqlite3 cannot be used: gone"):
         study.put(job(0))
