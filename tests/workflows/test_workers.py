@@ -30,9 +30,9 @@ from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, j
 PROXY = """
 import sys, warnings
 from mnv2search.study.workers.storage_url import open_storage
-from optuna.storages import run_grpc_proxy_server
+from optuna.storages import get_storage, run_grpc_proxy_server
 warnings.simplefilter("ignore")
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+run_grpc_proxy_server(get_storage(open_storage(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
 """
 # The first worker that is asked for an accuracy kills itself; the run itself is not a worker.
 DEADLY = f"""
@@ -217,5 +217,5 @@ def test_more_workers_than_the_memory_holds_are_refused_before_anything_is_measu
 )
 def test_workers_that_share_processors_are_noted(count: int, notes: list[str]) -> None:
     told: list[str] = []
-    check_count(count, memory=1 << 40, cores=2, noted=told.append)
+    check_count(count, each=1 << 20, memory=1 << 40, cores=2, noted=told.append)
     assert [text.partition(", for instance")[0] for text in told] == notes

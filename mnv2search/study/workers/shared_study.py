@@ -1,17 +1,22 @@
-"""The Optuna study that a run and its workers share: networks to evaluate, answers, and the state of the workers.
+"""The Optuna studies that a run and its workers share: networks to evaluate, answers, and the state of the workers.
 
 The run adds a waiting trial for each network. A worker starts the trial, which only one worker can do, and finishes
 it with an answer in the attributes of the trial. These trials have no parameters, which the study file in the folder
 of the run has.
+
+The attributes of one study hold the state of the run and its workers. The trials are in further studies, its parts,
+of at most `MOST_TRIALS` each, because Optuna's storage proxy reads all trials of a study.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -40,6 +45,9 @@ Status = Literal["running", "finished", "interrupted"]
 PATIENCE_S, RETRY_S = 120.0, 1.0
 # Attributes of the study.
 RUN, STATUS, OWNER, WEIGHTS, WORKER = "mnv2search", "status", "owner", "weights", "worker:"
+# Ids of the parts: all, and those that may have unfinished trials.
+PARTS, OPEN_PARTS = "parts", "open_parts"
+MOST_TRIALS = 1000
 # Attributes of a trial.
 JOB, TAKEN_BY, ANSWER, FAILURE = "job", "worker", "answer", "failure"
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -74,8 +82,9 @@ class SharedStudy:
 
     def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
         self._url, self._storage, self._id = url, storage, study_id
-        is_database = isinstance(storage, RDBStorage)
-        self._trials: Trials = (DatabaseTrials if is_database else ProxyTrials)(storage, study_id)
+        self._study = self._part(study_id)
+        self._parts: dict[int, Trials] = {}  # that may have unfinished trials, in order
+        self._room = 0  # in the latest part, if this process added it
         self._has_rivals = False
         self.patience_s = PATIENCE_S
 
@@ -103,7 +112,9 @@ class SharedStudy:
             study_id = _new_study(storage, run) if earlier is None else earlier.study_id
             storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
             storage.set_study_user_attr(study_id, STATUS, "running")
-            return cls(url, storage, study_id)
+            study = cls(url, storage, study_id)
+            study.signals()
+            return study
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
@@ -124,7 +135,9 @@ class SharedStudy:
             runs = sorted(named, key=lambda one: (one.status == "running", one.created_at))
             if not runs:
                 raise missing
-            return cls(url, storage, runs[-1].study_id)
+            study = cls(url, storage, runs[-1].study_id)
+            study.signals()
+            return study
 
     def __enter__(self) -> Self:
         return self
@@ -137,22 +150,33 @@ class SharedStudy:
 
     def put(self, job: Job) -> int:
         """Add a network to evaluate; returns the id of its trial."""
-        return self._call(lambda: self._trials.add({JOB: job}))
+        if not self._room:
+            self._call(self._add_part)
+        trial_id = self._call(lambda: self._latest.add({JOB: job}))
+        self._room -= 1
+        return trial_id
 
     def unfinished(self) -> dict[int, Unfinished]:
-        """The waiting and running trials by id, in order."""
-        found = self._call(lambda: self._trials.with_states(UNFINISHED))
-        return {trial.trial_id: _unfinished(trial) for trial in found}
+        """The waiting and running trials by id, in order; workers no longer look at parts without such trials."""
+        found = {
+            study_id: self._call(partial(part.with_states, UNFINISHED)) for study_id, part in self._parts.items()
+        }
+        if done := [study_id for study_id in list(found)[:-1] if not found[study_id]]:
+            for study_id in done:
+                del self._parts[study_id]
+            self._call(lambda: self._storage.set_study_user_attr(self._id, OPEN_PARTS, list(self._parts)))
+        return {trial.trial_id: _unfinished(trial) for trials in found.values() for trial in trials}
 
     def finished(self, ids: Collection[int]) -> dict[int, Answer | Failure]:
         """The answers or failures of those of these trials that are finished, in order."""
-        found = self._call(lambda: self._trials.finished(ids))
+        found = self._call(lambda: self._study.finished(ids)) if ids else []
         return {trial.trial_id: _outcome(trial) for trial in found}
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
         """Yield id, network and outcome (None if unfinished) of every trial, in order."""
-        for trial in self._call(lambda: self._trials.with_states(TrialState)):
-            yield trial.trial_id, _job(trial), None if trial.state in UNFINISHED else _outcome(trial)
+        for study_id in self._ids(PARTS):
+            for trial in self._call(partial(self._part(study_id).with_states, TrialState)):
+                yield trial.trial_id, _job(trial), None if trial.state in UNFINISHED else _outcome(trial)
 
     def presences(self) -> tuple[Presence, ...]:
         """The last reports of all workers that ever joined."""
@@ -184,18 +208,20 @@ class SharedStudy:
                 yield trial
                 self._has_rivals = True  # another worker was quicker
 
-        claimed = self._call(lambda: self._trials.claim(choose, {TAKEN_BY: worker}))
-        return None if claimed is None else (claimed.trial_id, _job(claimed))
+        for part in self._parts.values():
+            if (claimed := self._call(partial(part.claim, choose, {TAKEN_BY: worker}))) is not None:
+                return claimed.trial_id, _job(claimed)
+        return None
 
     def finish(self, trial_id: int, answer: Answer) -> bool:
         """Finish a trial with an answer; returns False if the run has already ended the trial."""
         accuracy = 0.0 if answer.accuracy is None else answer.accuracy.rank
         values = [accuracy, answer.latency.median_ms]
-        return self._call(lambda: self._trials.end(trial_id, TrialState.COMPLETE, {ANSWER: answer}, values))
+        return self._call(lambda: self._study.end(trial_id, TrialState.COMPLETE, {ANSWER: answer}, values))
 
     def fail(self, trial_id: int, failure: Failure) -> bool:
         """End a trial without an answer; returns False if it is already finished."""
-        return self._call(lambda: self._trials.end(trial_id, TrialState.FAIL, {FAILURE: failure}))
+        return self._call(lambda: self._study.end(trial_id, TrialState.FAIL, {FAILURE: failure}))
 
     def report(self, presence: Presence) -> None:
         """Write the state of a worker."""
@@ -206,9 +232,10 @@ class SharedStudy:
         self._write(OWNER, count)
 
     def signals(self) -> Signals:
-        """What the run tells its workers."""
-        found = self._call(lambda: self._trials.study_attributes((STATUS, OWNER, WEIGHTS)))
-        weights = found.get(WEIGHTS)
+        """What the run tells its workers; `claim` then knows the parts of the study."""
+        found = self._call(lambda: self._study.study_attributes((STATUS, OWNER, WEIGHTS, OPEN_PARTS)))
+        weights, ids = found.get(WEIGHTS), _as(list[int], found.get(OPEN_PARTS, []))
+        self._parts = {study_id: self._parts.get(study_id) or self._part(study_id) for study_id in ids}
         return Signals(str(found.get(STATUS)), found.get(OWNER), None if weights is None else str(weights))
 
     @property
@@ -221,6 +248,26 @@ class SharedStudy:
         return self._call(lambda: self._storage.get_study_user_attrs(self._id))
 
     # -- storage ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _latest(self) -> Trials:
+        return next(reversed(self._parts.values()))
+
+    def _part(self, study_id: int) -> Trials:
+        if isinstance(self._storage, RDBStorage):
+            return DatabaseTrials(self._storage, study_id)
+        return ProxyTrials(self._storage, study_id)
+
+    def _ids(self, key: str) -> list[int]:
+        return _as(list[int], self._call(lambda: self._study.study_attributes([key])).get(key, []))
+
+    def _add_part(self) -> None:
+        """Add a part of the study, to which only this process adds trials."""
+        name = f"{self.run.name} {self.run.created_at} part {secrets.token_hex(4)}"
+        study_id = self._storage.create_new_study(DIRECTIONS, name)
+        self._storage.set_study_user_attr(self._id, PARTS, [*self._ids(PARTS), study_id])
+        self._storage.set_study_user_attr(self._id, OPEN_PARTS, [*self._parts, study_id])
+        self._parts[study_id], self._room = self._part(study_id), MOST_TRIALS
 
     def _write(self, key: str, value: object) -> None:
         with storage_errors(self._url):

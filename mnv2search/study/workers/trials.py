@@ -14,7 +14,7 @@ import msgspec
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 TABLES = models.BaseModel.metadata.tables
 TRIALS, STUDY_ATTRIBUTES = TABLES["trials"], TABLES["study_user_attributes"]
@@ -60,18 +60,14 @@ class Trials(Protocol):
 
 
 class DatabaseTrials:
-    """`Trials` in a database. Only one process may add trials, because it numbers them."""
+    """`Trials` in a database. The process that adds trials numbers them, so that it has added all of them."""
 
     def __init__(self, storage: RDBStorage, study_id: int) -> None:
-        self._engine, self._study_id = storage.engine, study_id
-        self._count: int | None = None
+        self._engine, self._study_id, self._count = storage.engine, study_id, 0
 
     def add(self, attributes: Mapping[str, object]) -> int:
         """Add a waiting trial; returns its id."""
         with self._engine.begin() as database:
-            if self._count is None:
-                counted = select(func.count()).select_from(TRIALS).where(TRIALS.c.study_id == self._study_id)
-                self._count = int(database.execute(counted).scalar_one())
             row = {"number": self._count, "study_id": self._study_id, "state": TrialState.WAITING}
             key = database.execute(insert(TRIALS), row).inserted_primary_key
             assert key is not None  # a single row is inserted

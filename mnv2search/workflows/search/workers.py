@@ -40,8 +40,8 @@ from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
-# Memory that a worker needs before it evaluates anything: that of its packages.
-WORKER_BYTES = 350_000_000
+# Private memory of a worker before its first network, measured with ONNX Runtime, without and with PyTorch.
+WORKER_BYTES, TRAINING_WORKER_BYTES = 130_000_000, 190_000_000
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
 
@@ -109,7 +109,8 @@ def worker_pool(
         yield None
         return
     count = 1 if request.workers is None else request.workers
-    check_count(count, memory=memory_bytes(), cores=processors(), noted=noted)
+    each = WORKER_BYTES if evaluator.task is None else TRAINING_WORKER_BYTES
+    check_count(count, each=each, memory=memory_bytes(), cores=processors(), noted=noted)
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
@@ -150,17 +151,19 @@ def _weights_store(folder: Path, evaluator: Evaluator, request: Request) -> Weig
     return store
 
 
-def check_count(count: int, *, memory: int, cores: int, noted: Callable[[str], None]) -> None:
+def check_count(count: int, *, each: int, memory: int, cores: int, noted: Callable[[str], None]) -> None:
     """Refuse more workers than the memory of this machine holds, and note that they share its processors.
+
+    `each` is the memory of a worker in bytes, and `memory` that of the machine.
 
     Raises:
         OptionError: the workers need more memory than there is.
     """
-    if count * WORKER_BYTES > memory:
+    if count * each > memory:
         raise OptionError(
-            f"{count} workers need at least {count * WORKER_BYTES / 1e9:,.1f} GB of memory, but this machine has "
+            f"{count} workers need at least {count * each / 1e9:,.1f} GB of memory, but this machine has "
             f"{memory / 1e9:,.1f} GB",
-            hint=f"give at most --workers {memory // WORKER_BYTES}, and start others on other machines with "
+            hint=f"give at most --workers {memory // each}, and start others on other machines with "
             "`mnv2search worker`",
         )
     if count > cores:

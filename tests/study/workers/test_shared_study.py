@@ -14,7 +14,7 @@ from optuna.exceptions import StorageInternalError
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.study.workers.jobs import Failure
-from mnv2search.study.workers.shared_study import STATUS, SharedStudy, Unfinished
+from mnv2search.study.workers.shared_study import OPEN_PARTS, PARTS, STATUS, SharedStudy, Unfinished
 from mnv2search.study.workers.trials import DatabaseTrials
 
 THREADS, NETWORKS = 4, 24
@@ -164,3 +164,32 @@ def test_a_storage_that_stays_away_is_an_error(study: SharedStudy, monkeypatch: 
     study.patience_s = 0.0
     with pytest.raises(StorageError, match=r"shared\.sqlite3 cannot be used: gone"):
         study.put(job(0))
+
+
+def test_a_long_run_has_its_networks_in_parts_that_are_closed_when_all_are_answered(
+    tmp_path: Path, study: SharedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnv2search.study.workers.shared_study.MOST_TRIALS", 2)
+    url = str(tmp_path / "shared.sqlite3")
+    ids = [study.put(job(number)) for number in range(5)]
+    with SharedStudy.join(url, "run") as worker:
+        assert [worker.claim("one") for _ in ids] == [(one, job(number)) for number, one in enumerate(ids)]
+        assert worker.finish(ids[0], answer())
+        assert worker.finish(ids[1], answer())
+        assert list(study.unfinished()) == ids[2:]
+        assert len(worker.attributes()[OPEN_PARTS]) == 2
+        later = study.put(job(5))
+        worker.signals()
+        assert worker.claim("one") == (later, job(5))
+    assert list(study.finished(ids)) == ids[:2]
+    with shared_study(tmp_path) as resumed:
+        assert [trial_id for trial_id, _, _ in resumed.outcomes()] == [*ids, later]
+        assert list(resumed.unfinished()) == [*ids[2:], later]
+
+
+def test_a_resumed_run_adds_networks_to_a_part_of_its_own(tmp_path: Path, study: SharedStudy) -> None:
+    first = study.put(job(0))
+    with shared_study(tmp_path) as resumed:
+        second = resumed.put(job(1))
+        assert list(resumed.unfinished()) == [first, second]
+        assert len(resumed.attributes()[PARTS]) == 2
