@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from inline_workers import answer, described, job, shared_study
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.study.workers.jobs import Failure
@@ -193,3 +196,22 @@ def test_a_resumed_run_adds_networks_to_a_part_of_its_own(tmp_path: Path, study:
         second = resumed.put(job(1))
         assert list(resumed.unfinished()) == [first, second]
         assert len(resumed.attributes()[PARTS]) == 2
+
+
+@pytest.mark.parametrize("earlier", [0, 40], ids=["first", "later"])
+def test_a_network_takes_nine_statements_in_four_transactions_however_many_came_before(
+    earlier: int, study: SharedStudy
+) -> None:
+    counts = Counter[str]()
+    study.put(job(0))
+    [(study.put(job(number)), study.claim("one")) for number in range(earlier)]
+    storage = study._storage
+    assert isinstance(storage, RDBStorage)
+    event.listen(storage.engine, "before_cursor_execute", lambda *_: counts.update(["statements"]))
+    event.listen(storage.engine, "begin", lambda *_: counts.update(["transactions"]))
+    trial_id = study.put(job(earlier + 1))
+    claimed = study.claim("one")
+    assert claimed is not None
+    assert study.finish(claimed[0], answer())
+    assert study.finished([claimed[0], trial_id]) == {claimed[0]: answer()}
+    assert counts == {"statements": 9, "transactions": 4}
