@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from mnv2search.cost import cost_of, unit_cost
@@ -21,7 +21,8 @@ class Source(NamedTuple):
     inside: str = ""
 
 
-class Box(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
     """One or several identical consecutive units of a network.
 
     Attributes:
@@ -135,7 +136,7 @@ def diagram_json(laid_out: Plan) -> dict[str, object]:
         **asdict(cost_of(laid_out)),
         "boxes": [
             {
-                **box._asdict(),
+                **asdict(box),
                 "size_in": box.size_in.resolution,
                 "size_out": box.size_out.resolution,
                 "sources": [source._asdict() for source in box.sources],

@@ -13,11 +13,13 @@ from mnv2search.report.rows import millions
 from mnv2search.spec.plan import Plan
 
 # The gutter left of the boxes has the names of rows and the lines of residuals.
-GUTTER, MARGIN = 92, 12
+GUTTER, MARGIN = 82, 6
 WIDTH, BETWEEN = 250, 22
 LINE, PAD, GAP = 15, 6, 32
 # Height above a row of boxes at which branches part and join, and width of the detour of a residual.
 BUS, DETOUR = 9, 12
+# Height of the bar of a box.
+BAR = 3
 # Width of a character in the widest of the fonts in px, by role.
 CHARACTERS = {"title": 9.0, "name": 7.2, "text": 6.2, "muted": 6.2}
 
@@ -26,13 +28,12 @@ Fill: TypeAlias = Literal["paper", "stem", "block", "part", "track", "share"]
 
 
 class Text(NamedTuple):
-    """A line of text; `y` is its baseline."""
+    """A line of text from `x` to the right; `y` is its baseline."""
 
     x: float
     y: float
     text: str
     role: Role
-    anchor: Literal["start", "middle", "end"] = "start"
 
 
 class Rectangle(NamedTuple):
@@ -46,18 +47,22 @@ class Rectangle(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Connected straight lines; with `has_arrow`, the last ends in an arrow head."""
+    """Connected horizontal and vertical lines, the last of which ends in an arrow head."""
 
     points: tuple[tuple[float, float], ...]
-    has_arrow: bool = True
     is_dashed: bool = False
 
 
-Shape: TypeAlias = Text | Rectangle | Path
+class Group(NamedTuple):
+    """Shapes of a box, whose places are relative to its corner."""
+
+    x: float
+    y: float
+    shapes: tuple[Text | Rectangle, ...]
 
 
 class Drawing(NamedTuple):
-    """A block diagram; shapes are drawn in this order.
+    """A block diagram: lines, boxes above them, and the texts around them.
 
     Attributes:
         described: the boxes in words, for those who cannot see the drawing.
@@ -67,7 +72,9 @@ class Drawing(NamedTuple):
     described: str
     width: float
     height: float
-    shapes: tuple[Shape, ...]
+    paths: tuple[Path, ...]
+    boxes: tuple[Group, ...]
+    texts: tuple[Text, ...]
 
 
 class _Place(NamedTuple):
@@ -78,6 +85,14 @@ class _Place(NamedTuple):
     @property
     def center(self) -> float:
         return self.x + WIDTH / 2
+
+    @property
+    def right(self) -> float:
+        return self.x + WIDTH
+
+    @property
+    def middle(self) -> float:
+        return self.y + self.height / 2
 
     @property
     def bottom(self) -> float:
@@ -97,21 +112,19 @@ def drawing_of(laid_out: Plan) -> Drawing:
     bottom = max(place.bottom for place in places) + GAP
     footer = list(_lines(_legend(boxes), "muted", y=bottom + LINE, width=width))
     total, read = cost_of(laid_out).madds, {source.box for box in boxes for source in box.sources}
-    shapes = (
-        *_edges(boxes, places, ranks),
-        *chain.from_iterable(
-            _box_shapes(box, places[number], total, is_output=number not in read) for number, box in enumerate(boxes)
-        ),
-        *header,
-        *footer,
-    )
-    spec = laid_out.spec
+    outputs = [place for number, place in enumerate(places) if number not in read]
     return Drawing(
-        title=f"Block diagram of {spec.name}",
+        title=f"Block diagram of {laid_out.spec.name}",
         described=f"Input {boxes[0].input}. " + " ".join(map(_described, boxes)),
         width=width + (lanes + 1) * DETOUR if lanes else width,
         height=footer[-1].y + MARGIN,
-        shapes=shapes,
+        paths=(
+            *_edges(boxes, places, ranks),
+            *chain.from_iterable(map(_residual, boxes, places)),
+            *(Path(((place.center, place.bottom), (place.center, place.bottom + LINE))) for place in outputs),
+        ),
+        boxes=tuple(_group(box, place, total) for box, place in zip(boxes, places, strict=True)),
+        texts=(*header, *_beside(boxes, places), *footer),
     )
 
 
@@ -155,7 +168,7 @@ def _places(boxes: Sequence[Box], ranks: Sequence[int], columns: Sequence[int], 
 
 def _header(laid_out: Plan, width: float) -> Iterator[Text]:
     spec, cost = laid_out.spec, cost_of(laid_out)
-    y = MARGIN + LINE
+    y: float = MARGIN + LINE
     for text in _lines(spec.name, "title", y=y, width=width):
         yield text
         y = text.y + LINE
@@ -180,24 +193,31 @@ def _wrapped(text: str, role: Role, width: float) -> list[str]:
     return textwrap.wrap(text, max(1, int(width / CHARACTERS[role])), break_on_hyphens=False) or [""]
 
 
-def _box_shapes(box: Box, place: _Place, total_madds: int, *, is_output: bool) -> Iterator[Shape]:
+def _group(box: Box, place: _Place, total_madds: int) -> Group:
     fill: Fill = "block" if box.kind == "block" else "stem" if not box.at.startswith("head") else "part"
-    yield Rectangle(place.x, place.y, WIDTH, place.height, fill)
     share = box.count * box.madds / total_madds if total_madds else 0.0
-    yield Rectangle(place.x, place.bottom - 3, WIDTH, 3, "track")
-    yield Rectangle(place.x, place.bottom - 3, round(WIDTH * share, 1), 3, "share")
-    left, y = place.x + PAD, place.y + PAD + LINE - 4
-    yield Text(left, y, f"{box.count} x {box.title}" if box.count > 1 else box.title, "name")
+    bar = place.height - BAR
+    return Group(
+        place.x,
+        place.y,
+        (
+            Rectangle(0, 0, WIDTH, place.height, fill),
+            Rectangle(0, bar, WIDTH, BAR, "track"),
+            Rectangle(0, bar, round(WIDTH * share), BAR, "share"),
+            *_box_texts(box),
+            Text(WIDTH / 2 + 6, place.height + LINE - 2, box.output, "muted"),
+        ),
+    )
+
+
+def _box_texts(box: Box) -> Iterator[Text]:
+    y = PAD + LINE - 4
+    yield Text(PAD, y, f"{box.count} x {box.title}" if box.count > 1 else box.title, "name")
     for line in _wrapped(box.detail, "text", WIDTH - 2 * PAD):
         y += LINE
-        yield Text(left, y, line, "text")
+        yield Text(PAD, y, line, "text")
     if box.madds:
-        yield Text(left, y + LINE, f"{box.params:,} params, {_millions(box.madds)} M multiply-adds", "muted")
-    yield Text(place.center + 6, place.bottom + LINE - 2, box.output, "muted")
-    if is_output:
-        yield Path(((place.center, place.bottom), (place.center, place.bottom + LINE)))
-    if place.x == GUTTER:
-        yield from _gutter(box, place)
+        yield Text(PAD, y + LINE, f"{box.params:,} params, {_millions(box.madds)} M multiply-adds", "muted")
 
 
 def _millions(count: int) -> str:
@@ -209,50 +229,54 @@ def _millions(count: int) -> str:
     return millions(count) if count >= 1e6 else f"{count / 1e6:.3g}"
 
 
-def _gutter(box: Box, place: _Place) -> Iterator[Shape]:
-    """The name of a row beside its first box, and the residual."""
-    if box.repeats:
-        yield Text(MARGIN, place.y + LINE, box.at, "muted")
-        yield Text(MARGIN, place.y + 2 * LINE, f"n {box.repeats}", "muted")
-    elif box.kind in ("stem", "last"):
-        yield Text(MARGIN, place.y + LINE, box.kind, "muted")
+def _beside(boxes: Sequence[Box], places: Sequence[_Place]) -> Iterator[Text]:
+    """The input, the names of rows, and the names of tensors inside of boxes that heads read."""
+    first = places[0]
+    yield Text(first.center + 6, first.y - GAP + LINE + 2, f"input {boxes[0].input}", "muted")
+    for box, place in zip(boxes, places, strict=True):
+        if box.repeats or box.kind in ("stem", "last"):
+            yield Text(MARGIN, place.y + LINE, box.at if box.repeats else box.kind, "muted")
+        if box.repeats:
+            yield Text(MARGIN, place.y + 2 * LINE, f"n {box.repeats}", "muted")
+    for source in dict.fromkeys(source for box in boxes for source in box.sources if source.inside):
+        place = places[source.box]
+        yield Text(place.right + BETWEEN / 2 + 4, place.middle, source.inside, "muted")
+
+
+def _residual(box: Box, place: _Place) -> Iterator[Path]:
     if box.shortcut != "none":
         above, below, x = place.y - BUS, place.bottom + BUS, place.x - DETOUR
         points = ((place.center, above), (x, above), (x, below), (place.center, below))
         yield Path(points, is_dashed=box.shortcut == "pad")
 
 
-def _edges(boxes: Sequence[Box], places: Sequence[_Place], ranks: Sequence[int]) -> Iterator[Shape]:
+def _edges(boxes: Sequence[Box], places: Sequence[_Place], ranks: Sequence[int]) -> Iterator[Path]:
     """The input, and a line for every tensor that a box reads."""
     first = places[0]
     yield Path(((first.center, first.y - GAP + 8), (first.center, first.y)))
-    yield Text(first.center + 6, first.y - GAP + LINE + 2, f"input {boxes[0].input}", "muted")
-    lane = max(place.x for place in places) + WIDTH
+    lane = max(place.right for place in places)
     for number, box in enumerate(boxes):
         for source in box.sources:
+            start, end = places[source.box], places[number]
             if ranks[number] - ranks[source.box] > 1:
                 lane += DETOUR
-                yield Path(_long(places[source.box], places[number], lane))
+                yield _from_side(start, end, lane)
+            elif source.inside:
+                yield _from_side(start, end, start.right + BETWEEN / 2)
             else:
-                yield from _short(places[source.box], places[number], source.inside)
+                yield _from_bottom(start, end)
 
 
-def _short(start: _Place, end: _Place, inside: str) -> Iterator[Shape]:
-    """A line to the next row of boxes; a tensor inside a box leaves it at its side."""
+def _from_bottom(start: _Place, end: _Place) -> Path:
+    """A line to the next row of boxes."""
+    if start.center == end.center:
+        return Path(((start.center, start.bottom), (end.center, end.y)))
     bus = end.y - BUS
-    if inside:
-        side = start.x + WIDTH
-        corner = side + BETWEEN / 2
-        middle = start.y + start.height / 2
-        yield Path(((side, middle), (corner, middle), (corner, bus), (end.center, bus), (end.center, end.y)))
-        yield Text(corner + 4, middle, inside, "muted")
-    elif start.center == end.center:
-        yield Path(((start.center, start.bottom), (end.center, end.y)))
-    else:
-        yield Path(((start.center, start.bottom), (start.center, bus), (end.center, bus), (end.center, end.y)))
+    return Path(((start.center, start.bottom), (start.center, bus), (end.center, bus), (end.center, end.y)))
 
 
-def _long(start: _Place, end: _Place, lane: float) -> tuple[tuple[float, float], ...]:
-    """A line past other boxes, right of all of them."""
-    middle, bus = start.y + start.height / 2, end.y - BUS
-    return ((start.x + WIDTH, middle), (lane, middle), (lane, bus), (end.center, bus), (end.center, end.y))
+def _from_side(start: _Place, end: _Place, lane: float) -> Path:
+    """A line that goes down at `lane`: past other boxes, or from a tensor inside a box."""
+    bus = end.y - BUS
+    corners = ((lane, start.middle), (lane, bus), (end.center, bus))
+    return Path(((start.right, start.middle), *corners, (end.center, end.y)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mnv2search.report.diagram.layout import Drawing, Path, Rectangle, Shape
-from mnv2search.report.diagram.svg import BOLD, FILLS, LINES, SIZES, head_of
+from mnv2search.report.diagram.layout import Drawing, Path, Rectangle, Text
+from mnv2search.report.diagram.svg import BOLD, FILLS, HALF, LENGTH, LINES, SIZES
 from mnv2search.report.plot import png_of
 from mnv2search.untrusted import escaped
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PX_PER_INCH, POINTS_PER_INCH, DPI = 100, 72, 200
+LINE_POINTS = 0.75
 
 
 def drawing_png(drawing: Drawing) -> bytes:
@@ -25,30 +26,37 @@ def drawing_png(drawing: Drawing) -> bytes:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, drawing.width), ylim=(drawing.height, 0))
     axes.axis("off")
-    for shape in drawing.shapes:
-        _draw(axes, shape)
+    for path in drawing.paths:
+        _draw_path(axes, path)
+    for group in drawing.boxes:
+        for shape in group.shapes:
+            _draw(axes, shape._replace(x=group.x + shape.x, y=group.y + shape.y))
+    for text in drawing.texts:
+        _draw(axes, text)
     return png_of(figure)
 
 
-def _draw(axes: Axes, shape: Shape) -> None:
-    from matplotlib.patches import Polygon
+def _draw_path(axes: Axes, path: Path) -> None:
+    xs, ys = zip(*path.points, strict=True)
+    axes.plot(xs, ys, color=LINES[0], linewidth=LINE_POINTS, linestyle="--" if path.is_dashed else "-")
+    head = {"arrowstyle": f"-|>,head_length={LENGTH / 20},head_width={HALF / 20}", "color": LINES[0], "shrinkA": 0}
+    axes.annotate("", path.points[-1], path.points[-2], arrowprops={**head, "shrinkB": 0, "linewidth": LINE_POINTS})
+
+
+def _draw(axes: Axes, shape: Rectangle | Text) -> None:
     from matplotlib.patches import Rectangle as Patch
 
     if isinstance(shape, Rectangle):
-        axes.add_patch(Patch((shape.x, shape.y), shape.width, shape.height, color=FILLS[shape.fill][0], linewidth=0))
-    elif isinstance(shape, Path):
-        xs, ys = zip(*shape.points, strict=True)
-        axes.plot(xs, ys, color=LINES[0], linewidth=0.75, linestyle="--" if shape.is_dashed else "-", zorder=1)
-        if shape.has_arrow:
-            axes.add_patch(Polygon(head_of(shape), color=LINES[0], linewidth=0))
-    else:
-        axes.text(
-            shape.x,
-            shape.y,
-            escaped(shape.text).replace("$", r"\$"),
-            color=FILLS[shape.role][0],
-            fontsize=SIZES[shape.role] * POINTS_PER_INCH / PX_PER_INCH,
-            fontweight="bold" if shape.role in BOLD else "normal",
-            horizontalalignment={"start": "left", "middle": "center", "end": "right"}[shape.anchor],
-            verticalalignment="baseline",
-        )
+        color = FILLS[shape.fill][0]
+        axes.add_patch(Patch((shape.x, shape.y), shape.width, shape.height, color=color, linewidth=0, zorder=3))
+        return
+    axes.text(
+        shape.x,
+        shape.y,
+        escaped(shape.text).replace("$", r"\$"),
+        color=FILLS[shape.role][0],
+        fontsize=SIZES[shape.role] * POINTS_PER_INCH / PX_PER_INCH,
+        fontweight="bold" if shape.role in BOLD else "normal",
+        verticalalignment="baseline",
+        zorder=4,
+    )

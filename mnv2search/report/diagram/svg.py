@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from mnv2search.report.diagram.layout import Drawing, Path, Rectangle, Shape
+from mnv2search.report.diagram.layout import Drawing, Path, Rectangle, Text
 from mnv2search.untrusted import escaped
 
+NAMESPACE = "http://www.w3.org/2000/svg"
 # Colours by class: light, dark.
 FILLS = {
     "paper": ("#ffffff", "#0d1117"),
@@ -26,67 +26,71 @@ LINES = ("#50565e", "#b3bcc6")
 SIZES = {"title": 14, "name": 12, "text": 11, "muted": 11}
 BOLD = ("title", "name")
 # Half the width, and the length, of an arrow head in px.
-HEAD = (3.5, 7)
+HALF, LENGTH = 3.5, 7
 
 
 def svg_of(drawing: Drawing) -> str:
     """The text of an SVG file with a title, a description, and a style for light and dark."""
     style = f"{rules()}@media (prefers-color-scheme:dark){{{rules(is_dark=True)}}}"
-    background = Rectangle(0, 0, drawing.width, drawing.height, "paper")
-    return _document(drawing, f"<style>{style}</style>\n{_element(background)}\n")
+    background = _rectangle(Rectangle(0, 0, drawing.width, drawing.height, "paper"))
+    described = f"<desc>{_text(drawing.described)}</desc><style>{style}</style>\n{background}\n"
+    return _document(drawing, described).replace("<svg ", f'<svg xmlns="{NAMESPACE}" ', 1) + "\n"
 
 
 def embedded_svg(drawing: Drawing) -> str:
-    """The drawing as an element of a page, which has the `rules`; without a background."""
+    """The drawing as an element of an HTML page, which has the `rules`; without description and background."""
     return _document(drawing, "")
 
 
 def rules(*, is_dark: bool = False, prefix: str = "") -> str:
-    """The colours of drawings as rules of a style sheet, for elements below `prefix`."""
+    """The style of drawings below elements that match `prefix`."""
     fills = [f"{prefix}.diagram .{name}{{fill:{colours[is_dark]}}}" for name, colours in FILLS.items()]
-    line = f"{prefix}.diagram .line{{stroke:{LINES[is_dark]};fill:none}}"
-    head = f"{prefix}.diagram .head{{fill:{LINES[is_dark]}}}"
-    return "".join((*fills, line, head))
+    lines = (
+        f"{prefix}.diagram .lines{{stroke:{LINES[is_dark]};fill:none}}{prefix}.diagram .head{{fill:{LINES[is_dark]}}}"
+    )
+    sizes = [
+        f"{prefix}.diagram .{name}{{font:{600 if name in BOLD else 400} {size}px system-ui,sans-serif}}"
+        for name, size in SIZES.items()
+    ]
+    return "".join((*fills, lines, *([] if is_dark else sizes)))
 
 
 def _document(drawing: Drawing, before: str) -> str:
-    title, described = (escape(escaped(text)) for text in (drawing.title, drawing.described))
-    shapes = "\n".join(element for shape in drawing.shapes for element in _elements(shape))
     size = f'width="{drawing.width:g}" height="{drawing.height:g}"'
     box = f'viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
+    marker = (
+        f'<marker id="head" viewBox="0 0 {LENGTH} {2 * HALF:g}" markerWidth="{LENGTH}" markerHeight="{2 * HALF:g}" '
+        f'refX="{LENGTH}" refY="{HALF:g}" orient="auto" markerUnits="userSpaceOnUse">'
+        f'<path class="head" d="M0 0L{LENGTH} {HALF:g}L0 {2 * HALF:g}z"/></marker>'
+    )
+    paths = "".join(map(_path, drawing.paths))
+    groups = "".join(
+        f'<g transform="translate({group.x:g} {group.y:g})">{"".join(map(_shape, group.shapes))}</g>\n'
+        for group in drawing.boxes
+    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" {size} {box} role="img" '
-        f'aria-labelledby="diagram-title diagram-described" font-family="system-ui, sans-serif">\n'
-        f'<title id="diagram-title">{title}</title>\n<desc id="diagram-described">{described}</desc>\n'
-        f"{before}{shapes}\n</svg>\n"
+        f'<svg class="diagram" {size} {box} role="img"><title>{_text(drawing.title)}</title>{before}{marker}'
+        f'<g class="lines" marker-end="url(#head)">{paths}</g>\n{groups}{"".join(map(_shape, drawing.texts))}</svg>'
     )
 
 
-def _elements(shape: Shape) -> Iterator[str]:
-    yield _element(shape)
-    if isinstance(shape, Path) and shape.has_arrow:
-        points = " ".join(f"{x:g},{y:g}" for x, y in head_of(shape))
-        yield f'<polygon class="head" points="{points}"/>'
+def _text(text: str) -> str:
+    return escape(escaped(text))
 
 
-def _element(shape: Shape) -> str:
+def _path(path: Path) -> str:
+    (x, y), *others = path.points
+    corners = "".join(f"L{x:g} {y:g}" for x, y in others)
+    dashes = ' stroke-dasharray="4 3"' if path.is_dashed else ""
+    return f'<path d="M{x:g} {y:g}{corners}"{dashes}/>'
+
+
+def _shape(shape: Rectangle | Text) -> str:
     if isinstance(shape, Rectangle):
-        size = f'width="{shape.width:g}" height="{shape.height:g}"'
-        return f'<rect class="{shape.fill}" x="{shape.x:g}" y="{shape.y:g}" {size}/>'
-    if isinstance(shape, Path):
-        points = " ".join(f"{x:g},{y:g}" for x, y in shape.points)
-        dashes = ' stroke-dasharray="4 3"' if shape.is_dashed else ""
-        return f'<polyline class="line" points="{points}"{dashes}/>'
-    bold = ' font-weight="600"' if shape.role in BOLD else ""
-    anchor = "" if shape.anchor == "start" else f' text-anchor="{shape.anchor}"'
-    place = f'x="{shape.x:g}" y="{shape.y:g}" font-size="{SIZES[shape.role]}"'
-    return f'<text class="{shape.role}" {place}{bold}{anchor}>{escape(escaped(shape.text))}</text>'
+        return _rectangle(shape)
+    return f'<text class="{shape.role}" x="{shape.x:g}" y="{shape.y:g}">{_text(shape.text)}</text>'
 
 
-def head_of(path: Path) -> tuple[tuple[float, float], ...]:
-    """The corners of the arrow head at the end of a path, whose last line is horizontal or vertical."""
-    (x0, y0), (x, y) = path.points[-2:]
-    half, length = HEAD
-    dx, dy = (x > x0) - (x < x0), (y > y0) - (y < y0)
-    back = x - length * dx, y - length * dy
-    return (x, y), (back[0] - half * dy, back[1] - half * dx), (back[0] + half * dy, back[1] + half * dx)
+def _rectangle(shape: Rectangle) -> str:
+    size = f'width="{shape.width:g}" height="{shape.height:g}"'
+    return f'<rect class="{shape.fill}" x="{shape.x:g}" y="{shape.y:g}" {size}/>'

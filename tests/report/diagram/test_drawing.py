@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import pytest
 from PIL import Image
 
-from mnv2search.report.diagram.layout import Drawing, Path, Rectangle, Text, drawing_of
+from mnv2search.report.diagram.layout import Drawing, Group, Rectangle, Text, drawing_of
 from mnv2search.report.diagram.png import drawing_png
 from mnv2search.report.diagram.svg import svg_of
 from mnv2search.spec.catalog import catalog
@@ -31,9 +31,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def boxes_in(drawing: Drawing) -> list[Rectangle]:
-    return [
-        shape for shape in drawing.shapes if isinstance(shape, Rectangle) and shape.fill in ("stem", "block", "part")
-    ]
+    """The outlines of the boxes, at their places."""
+    outlines = [(group, group.shapes[0]) for group in drawing.boxes]
+    return [one._replace(x=group.x, y=group.y) for group, one in outlines if isinstance(one, Rectangle)]
+
+
+def texts_in(drawing: Drawing) -> list[Text]:
+    own = [text._replace(x=box.x + text.x, y=box.y + text.y) for box in drawing.boxes for text in only_texts(box)]
+    return [*own, *drawing.texts]
+
+
+def only_texts(box: Group) -> list[Text]:
+    return [shape for shape in box.shapes if isinstance(shape, Text)]
 
 
 def overlap(one: Rectangle, other: Rectangle) -> bool:
@@ -52,16 +61,15 @@ def crosses(box: Rectangle, start: tuple[float, float], end: tuple[float, float]
 def test_boxes_do_not_overlap_and_lines_pass_beside_them(drawing: Drawing) -> None:
     boxes = boxes_in(drawing)
     assert not [pair for pair in combinations(boxes, 2) if overlap(*pair)]
-    paths = [shape.points for shape in drawing.shapes if isinstance(shape, Path)]
-    lines = [line for points in paths for line in pairwise(points)]
+    lines = [line for path in drawing.paths for line in pairwise(path.points)]
     assert not [line for line in lines for box in boxes if crosses(box, *line)]
 
 
 @pytest.mark.parametrize("drawing", DRAWINGS)
 def test_everything_is_inside_the_picture(drawing: Drawing) -> None:
-    points = [point for shape in drawing.shapes if isinstance(shape, Path) for point in shape.points]
+    points = [point for path in drawing.paths for point in path.points]
     corners = [(box.x + box.width, box.y + box.height) for box in boxes_in(drawing)]
-    texts = [(text.x, text.y) for text in drawing.shapes if isinstance(text, Text)]
+    texts = [(text.x, text.y) for text in texts_in(drawing)]
     assert max(x for x, _ in (*points, *corners, *texts)) < drawing.width
     assert max(y for _, y in (*points, *corners, *texts)) < drawing.height
 
@@ -76,8 +84,8 @@ def test_an_svg_has_a_title_a_description_and_two_schemes() -> None:
 
 def test_a_residual_over_padding_is_dashed_and_explained() -> None:
     drawing = drawing_of(plan(PADDED))
-    assert [shape.is_dashed for shape in drawing.shapes if isinstance(shape, Path)].count(True) == 1
-    assert any("dashed" in shape.text for shape in drawing.shapes if isinstance(shape, Text))
+    assert [path.is_dashed for path in drawing.paths].count(True) == 1
+    assert any("dashed" in text.text for text in drawing.texts)
 
 
 def test_a_png_has_two_pixels_per_px_and_shows_a_name_with_dollar_signs() -> None:
