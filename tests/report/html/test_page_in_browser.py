@@ -122,7 +122,7 @@ def test_the_panel_shows_the_block_diagram_of_the_selected_network(
     with opened(browser, report, place=f"#network={front[0]}") as page:
         assert page.text_content(".panel .diagram title") == f"Block diagram of {front[0]}"
         box = page.locator(".panel .diagram .block").first
-        assert (box.bounding_box() or {})["width"] == pytest.approx(250, abs=1)
+        assert box.evaluate("box => box.getBoundingClientRect().width") == pytest.approx(250, abs=1)
         assert box.evaluate("box => getComputedStyle(box).fill") == "rgb(220, 232, 253)"
         page.select_option(NETWORK, label=front[-1])
         assert page.text_content(".panel .diagram title") == f"Block diagram of {front[-1]}"
