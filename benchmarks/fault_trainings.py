@@ -21,7 +21,7 @@ from small_spaces import TINY
 
 from mnv2search.errors import StoppedError
 from mnv2search.model.weights.files import read_weights_file
-from mnv2search.report.plot import history_of
+from mnv2search.report.curves import history_of
 from mnv2search.supernet import train as supernet_training
 from mnv2search.training import trainer
 from mnv2search.training.resumption import BEST, LAST

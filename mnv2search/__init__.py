@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mnv2search.study.types import SearchResult
     from mnv2search.workflows.compile import compile
     from mnv2search.workflows.diff import diff
+    from mnv2search.workflows.draw import draw
     from mnv2search.workflows.explain import explain
     from mnv2search.workflows.make_spec import make_spec
     from mnv2search.workflows.search.api import run, search
@@ -57,6 +58,7 @@ __all__ = [
     "compile",
     "cost_of",
     "diff",
+    "draw",
     "dumps",
     "evaluate",
     "evaluate_spec",
@@ -96,6 +98,7 @@ _NAMES = {
     "study.types": ("SearchResult",),
     "workflows.compile": ("compile",),
     "workflows.diff": ("diff",),
+    "workflows.draw": ("draw",),
     "workflows.explain": ("explain",),
     "workflows.make_spec": ("make_spec",),
     "workflows.search.api": ("run", "search"),

@@ -197,6 +197,12 @@ NOTHING_FITS = 3
     "postgresql://USER:PASSWORD@HOST/DATABASE or grpc://HOST:PORT."
 )
 @options.text(
+    "--weights-store",
+    metavar="FOLDER|URL",
+    help="Where workers on other machines find the shared weights of a supernet: a folder that all machines reach at "
+    "this path, or a URL that fsspec supports, such as s3://BUCKET/FOLDER (default: the folder of the run).",
+)
+@options.text(
     "--launcher",
     metavar="LAUNCHER",
     default="local",
@@ -242,6 +248,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
                 folder[0],
                 workers=given.get("workers"),
                 storage=given.get("storage"),
+                weights_store=given.get("weights_store"),
                 launcher=given.get("launcher"),
             )
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
@@ -276,20 +283,23 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 
 def resume_command(
-    folder: Path, *, workers: int | None = None, storage: str | None = None, launcher: str | None = None
+    folder: Path,
+    *,
+    workers: int | None = None,
+    storage: str | None = None,
+    weights_store: str | None = None,
+    launcher: str | None = None,
 ) -> str:
-    """The command line that resumes the run in a folder, with its workers and without the password of its storage."""
+    """The command line that resumes the run in a folder, with its workers and without passwords of URLs."""
     words = ["mnv2search", "run", "--resume", folder.name]
     if folder.parent == Path():  # a name alone would be looked for in results
         words += ["--output-dir", "."]
     elif folder.parent != Path("results"):
         words[-1] = str(folder)
-    if workers is not None:
-        words += ["--workers", str(workers)]
-    if storage:
-        words += ["--storage", *without_passwords([storage])]
-    if launcher:
-        words += ["--launcher", launcher]
+    given = {"--workers": workers, "--storage": storage, "--weights-store": weights_store, "--launcher": launcher}
+    for option, value in given.items():
+        if value is not None:
+            words += [option, *without_passwords([str(value)])]
     return shlex.join(words)
 
 
