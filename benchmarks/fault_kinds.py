@@ -41,6 +41,7 @@ class Fault:
         needs_mounts: whether the fault mounts file systems.
         needs_faketime: whether the fault needs `libfaketime`.
         needs_server: whether the fault needs PostgreSQL.
+        repeats: whether a network may be evaluated twice, because a connection is lost after a change in the storage.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Fault:
     needs_mounts: bool = False
     needs_faketime: bool = False
     needs_server: bool = False
+    repeats: bool = False
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

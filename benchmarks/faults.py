@@ -71,7 +71,7 @@ def repetition(fault: Fault, scene: Scene) -> Verdict:
         judge_folder(verdict, scene.folder, [] if fault.removes else before, trials=scene.trials)
         judge_front(verdict, scene.folder)
         if scene.workers is not None:
-            judge_storage(verdict, scene, recorded_in(scene.folder))
+            judge_storage(verdict, scene, recorded_in(scene.folder), repeats=fault.repeats)
     except Exception as error:  # noqa: BLE001 - every error in the folder is counted
         verdict.wrong.append(f"{type(error).__name__}: {error}")
     return verdict
