@@ -296,7 +296,14 @@ def judge_folder(verdict: Verdict, folder: Path, before: Sequence[Record], *, tr
     verdict.wrong += [f"temporary file {name}" for name in left]
 
 
-def judge_front(verdict: Verdict, folder: Path) -> None:
-    """Check that the front of a run on an exact device verifies."""
-    if not all(check.holds for check in verify(folder)):
-        verdict.wrong.append("the front does not verify")
+def judge_front(verdict: Verdict, folder: Path, plugins: Path) -> None:
+    """Check in a separate process that the front of a run verifies; the device is exact, and may be a plug-in."""
+
+    def check() -> None:
+        sys.path.insert(0, str(plugins))
+        if not all(check.holds for check in verify(folder)):
+            sys.exit("the front does not verify")
+
+    ended = in_child(check)
+    if ended.code != 0:
+        verdict.wrong.append(f"verify ends with {ended.code}: {ended.said}")

@@ -96,7 +96,7 @@ class Board:
     def send(self, line):
         self.check()
         question = json.loads(line)
-        self.answer = HELLO
+        self.answer = HELLO if question["do"] == "hello" else {"error": "this machine only times bursts"}
         if question["do"] == "bursts":
             ns = [(b["min_runs"], self.sizes[b["artifact"]] // 4) for b in question["bursts"]]
             self.answer = {"runs": [[[one, one]] * runs for runs, one in ns], "temperature_c": None}
@@ -150,7 +150,7 @@ class Scene:
         for name, content in {**files, "sleep/sitecustomize.py": SLEEP}.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(content)
-        plugin = self.root / "plugin" / "vanishing-1.dist-info"
+        plugin = self.plugins / "vanishing-1.dist-info"
         plugin.mkdir()
         (plugin / "entry_points.txt").write_text(ENTRY_POINT)
         (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: vanishing\nVersion: 1\n")
@@ -162,6 +162,11 @@ class Scene:
     def folder(self) -> Path:
         """The folder of the run."""
         return self.root / "results" / self.name
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of plug-ins."""
+        return self.root / "plugin"
 
     @property
     def program(self) -> str:
@@ -188,7 +193,7 @@ class Scene:
         work = mnv2search_run(self.root, *self.words)
 
         def set_up_and_work() -> None:
-            sys.path.insert(0, str(self.root / "plugin"))
+            sys.path.insert(0, str(self.plugins))
             request_module.LEAST_S_TO_SHARE = 0.0  # so that even a short search ends with trainings
             ForkedProcess.fork(self.workers or 0)
             vars(workers_module)["subprocess"] = ForkingSubprocess

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fault_kinds import INTERRUPTED, Fault, all_faults, come_back, in_phase, use_device, vanish
+from fault_kinds import INTERRUPTED, Fault, all_faults, come_back, in_phase, use_device
 from fault_network import Command, Proxy
 from fault_processes import children_of, start_worker
 from fault_runs import Started, Verdict
@@ -218,8 +218,9 @@ def use_board(scene: Scene) -> None:
 
 
 def lose_board(scene: Scene, started: Started) -> int:
-    """Break the connection to the machine for 2 to 5 s."""
-    is_running = vanish("")(scene, started)
+    """Break the connection to the machine for 2 to 5 s while networks are measured."""
+    is_running = started.wait_for(scene.rng.choice(("baseline", "search", "final"))) and scene.wait_a_moment(started)
+    (scene.root / "gone").touch()
     started.wait(scene.rng.uniform(2, 5))
     come_back(scene)
     return is_running

@@ -69,7 +69,7 @@ def repetition(fault: Fault, scene: Scene) -> Verdict:
     judge_processes(verdict, scene)
     try:
         judge_folder(verdict, scene.folder, [] if fault.removes else before, trials=scene.trials)
-        judge_front(verdict, scene.folder)
+        judge_front(verdict, scene.folder, scene.plugins)
         if scene.workers is not None:
             judge_storage(verdict, scene, recorded_in(scene.folder), repeats=fault.repeats)
     except Exception as error:  # noqa: BLE001 - every error in the folder is counted
