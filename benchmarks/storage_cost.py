@@ -61,7 +61,7 @@ class Meter:
 
     def _totals(self) -> tuple[float, float, float, float, float]:
         size, log = self._connection.execute(
-            "SELECT pg_database_size('postgres'), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
+            "SELECT pg_database_size('postgres'), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
         ).fetchone() or (0, 0)
         return self.statements, 1000 * time.process_time(), self._server_ms(), float(size), float(log)
 
@@ -104,15 +104,16 @@ def measure(meter: Meter, study: SharedStudy, *, networks: int, workers: int) ->
     operations: tuple[tuple[str, Callable[[int], None], int], ...] = (
         ("a network", evaluate, networks),
         ("the first report of a worker", report, workers),
-        ("a heartbeat", report, workers),
+        ("a heartbeat", lambda number: report(number, beat=2), workers),
         ("a poll without a waiting network", poll, networks),
         (f"a look of the run at {workers:,} workers", look, 20),
     )
-    evaluate(networks)
     for name, operation, times in operations:
         with meter.of(name, times):
             for number in range(times):
                 operation(number)
+    with meter.of("an answer that a resumed run reads", networks):
+        assert len(list(study.outcomes())) == networks
 
 
 def main() -> int:
