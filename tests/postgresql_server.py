@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 USER = "postgres"
-__all__ = ["free_port", "postgresql_url"]
+__all__ = ["free_port", "postgresql_url", "wait_until_open"]
 
 
 @contextlib.contextmanager
@@ -64,6 +65,16 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server accepts connections on loopback."""
+    while server.poll() is None:
+        with contextlib.suppress(ConnectionError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.05)
+    pytest.fail("the server ended")
 
 
 def _wait_until_ready(port: int, server: subprocess.Popen[bytes]) -> None:
