@@ -19,7 +19,7 @@ class PredictedStages:
         stages_ms: time of every stage; with `fixed_ms`, these add up to the latency.
         fixed_ms: time of an inference that does not depend on the network.
         networks: number of measured networks that the predictor was fitted to.
-        error: mean leave-one-out relative error of the predictor.
+        error: mean prediction error of the predictor, by cross-validation.
         extrapolates: whether the network is unlike all measured ones.
     """
 

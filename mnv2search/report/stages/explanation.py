@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from mnv2search.cost import StageCost
-from mnv2search.report.rows import Column, Rows, device_text, measured_text, millions, rows_of
+from mnv2search.report.rows import Column, Rows, device_text, measured_text, millions, prediction_error_text, rows_of
 from mnv2search.results.explanation import Explanation, PredictedStages
 from mnv2search.spec.yaml.write import stage_text
 
@@ -65,9 +65,9 @@ def _with_fixed_time(table: Rows, predicted: PredictedStages) -> Rows:
 
 def _time_notes(predicted: PredictedStages) -> Iterator[str]:
     yield (
-        f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, mean error "
-        f"{100 * predicted.error:.1f} %; times of stages are not measured, and least certain for the stem and the "
-        "head; fixed: time that does not depend on the network"
+        f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, "
+        f"{prediction_error_text(predicted.error)}; times of stages are not measured, and least certain for the stem "
+        "and the head; fixed: time that does not depend on the network"
     )
     if predicted.extrapolates:
         yield "the network is unlike all networks measured on this device, so the prediction is a guess"
