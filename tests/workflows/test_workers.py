@@ -25,14 +25,14 @@ from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
 from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.search.run import run
-from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join
 
 PROXY = """
 import sys, warnings
 from mnv2search.study.workers.storage_url import open_storage
-from optuna.storages import run_grpc_proxy_server
+from optuna.storages import get_storage, run_grpc_proxy_server
 warnings.simplefilter("ignore")
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+run_grpc_proxy_server(get_storage(open_storage(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
 """
 # The first worker that is asked for an accuracy kills itself; the run itself is not a worker.
 DEADLY = f"""
@@ -166,10 +166,9 @@ def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 2, "accuracy": "supernet:data=photos"}, "shared weights of a supernet"),
         ({"workers": 0}, "--workers 0 needs --storage"),
     ],
-    ids=["supernet", "no worker"],
+    ids=["no worker"],
 )
 def test_workers_that_cannot_help_are_refused_before_anything_is_read(options: RunOptions, message: str) -> None:
     with pytest.raises(OptionError, match=message):
@@ -193,21 +192,30 @@ def test_a_run_without_workers_says_how_to_start_one(tmp_path: Path, sqlite: str
     assert f"waiting for workers: mnv2search worker run --storage {sqlite}" in notes
 
 
-@pytest.mark.parametrize(
-    ("evaluator", "settings", "message"),
-    [
-        ("supernet:epochs=1", Settings(trials=4), "workers cannot evaluate networks with the shared weights"),
-        ("train", Settings(time_s=60.0), "workers cannot fit their trainings into --time"),
-    ],
-    ids=["supernet", "time"],
-)
-def test_a_search_that_workers_cannot_do_is_refused(
-    evaluator: str, settings: Settings, message: str, tmp_path: Path
-) -> None:
+def test_trainings_of_workers_are_not_fitted_into_a_time(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "photos", count=8)
-    name, _, options = evaluator.partition(":")
-    text = f"{name}:data={tmp_path}/photos,{options}".strip(",")
-    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=settings, workers=1)
-    with pytest.raises(OptionError, match=message):
+    text = f"train:data={tmp_path}/photos"
+    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=Settings(time_s=60.0), workers=1)
+    with pytest.raises(OptionError, match="workers cannot fit their trainings into --time"):
         run(asked, on_progress=nothing)
     assert not (tmp_path / "run").exists()
+
+
+def test_more_workers_than_the_memory_holds_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(
+        OptionError, match=r"100000 workers need at least [0-9,.]+ GB of memory, but .* has"
+    ) as caught:
+        run(run_request(tmp_path, workers=100_000), on_progress=nothing)
+    assert "give at most --workers " in caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "notes"),
+    [(2, []), (3, ["3 workers share 2 processors: more workers than processors help only if an evaluation waits"])],
+    ids=["as many", "more"],
+)
+def test_workers_that_share_processors_are_noted(count: int, notes: list[str]) -> None:
+    told: list[str] = []
+    check_count(count, each=1 << 20, memory=1 << 40, cores=2, noted=told.append)
+    assert [text.partition(", for instance")[0] for text in told] == notes

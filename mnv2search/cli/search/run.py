@@ -39,7 +39,8 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
     only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
-    shown. --all, --json and --csv list every network; the last two, with its group of near-equals.
+    shown. --all, --json and --csv list every network; --json and --csv name its
+    group of near-equals, too.
 
     \b
     Example:
@@ -133,9 +134,9 @@ NOTHING_FITS = 3
     "from_",
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
-    help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
-    "network with as many rows as the space, or as many groups of rows (consecutive rows with the same channels); a "
-    "published checkpoint; "
+    help="Initial weights of the shared weights or, if candidates are trained separately, of each: a .pt file of a "
+    "network with as many rows as the space, or as many groups of rows (a row and the following rows of stride 1 "
+    "with the same channels); a published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -150,17 +151,16 @@ NOTHING_FITS = 3
     help="At the end, train the best networks of the search and the obvious networks (MobileNetV2 near the budget "
     "and, with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse "
     "half after each round. Then train the last network for the rest of --time, and ship it. On by default "
-    "with --data. If every candidate is trained (--accuracy train, train-dense), on only for a --time of 15m or "
-    "more.",
+    "with --data. With --accuracy train or train-dense, it is on only if --time is 15m or more.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time, including every training but not --confirm. Default: 90s; 20m with --data; no limit with "
-    "--trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the "
-    "budget. A time too short for one training of a detector or segmenter is refused.",
+    help="Wall time, including every training but not --confirm and --round-to auto. Default: 90s; 20m with --data; "
+    "no limit with --trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, "
+    "beginning near the budget. A time too short for one training of a detector or segmenter is refused.",
 )
 @options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
@@ -169,7 +169,12 @@ NOTHING_FITS = 3
     metavar="NAME",
     help="Name of the run's folder (default: space and budget; device and sampler, unless they are the defaults).",
 )
-@options.text("--resume", metavar="NAME", help="Resume an interrupted run.", kind=options.RUN)
+@options.text(
+    "--resume",
+    metavar="NAME",
+    help="Resume an interrupted run, or extend a finished one with more --trials or --time.",
+    kind=options.RUN,
+)
 @click.option(
     "--trust",
     is_flag=True,
@@ -193,13 +198,19 @@ NOTHING_FITS = 3
     "Let workers (`mnv2search worker`) join the run: a file for SQLite (this machine only) or, for other machines, "
     "postgresql://USER:PASSWORD@HOST/DATABASE or grpc://HOST:PORT."
 )
+@options.text(
+    "--weights-store",
+    metavar="FOLDER|URL",
+    help="Where workers on other machines find the shared weights of a supernet: a folder that all machines reach at "
+    "this path, or a URL that fsspec supports, such as s3://BUCKET/FOLDER (default: the folder of the run).",
+)
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Prints the Pareto front and the network to ship. Then compares the networks of the front with the files that
-    the official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
+    Prints the Pareto front and the network to ship. Then compares the model files of the front with those that the
+    official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
     no network is within the limits.
 
     \b
@@ -228,7 +239,12 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
             outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            again = resume_command(folder[0], workers=given.get("workers"), storage=given.get("storage"))
+            again = resume_command(
+                folder[0],
+                workers=given.get("workers"),
+                storage=given.get("storage"),
+                weights_store=given.get("weights_store"),
+            )
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
         else:
             note("interrupted before the run began")
@@ -260,17 +276,19 @@ def _is_given(context: click.Context, name: str) -> bool:
     return any(context.get_parameter_source(one) in given for one in names)
 
 
-def resume_command(folder: Path, *, workers: int | None = None, storage: str | None = None) -> str:
-    """The command line that resumes the run in a folder, with its workers and without the password of its storage."""
+def resume_command(
+    folder: Path, *, workers: int | None = None, storage: str | None = None, weights_store: str | None = None
+) -> str:
+    """The command line that resumes the run in a folder, with its workers and without passwords of URLs."""
     words = ["mnv2search", "run", "--resume", folder.name]
     if folder.parent == Path():  # a name alone would be looked for in results
         words += ["--output-dir", "."]
     elif folder.parent != Path("results"):
         words[-1] = str(folder)
-    if workers is not None:
-        words += ["--workers", str(workers)]
-    if storage:
-        words += ["--storage", *without_passwords([storage])]
+    given = {"--workers": workers, "--storage": storage, "--weights-store": weights_store}
+    for option, value in given.items():
+        if value is not None:
+            words += [option, *without_passwords([str(value)])]
     return shlex.join(words)
 
 

@@ -30,7 +30,7 @@ LEAST_S_TO_SHARE = 30.0
 # Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
 LEAST_S_TO_FINETUNE = 900.0
 # Options allowed with `resume`; all others are in the folder's manifest.
-WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm", "storage", "workers"}
+WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm", "storage", "workers", "weights_store"}
 
 
 class RunOptions(TypedDict, total=False):
@@ -70,6 +70,8 @@ class RunOptions(TypedDict, total=False):
         storage: storage where workers (`mnv2search worker`) join the run: a file for SQLite (this machine only)
             or, for other machines, a URL such as ``postgresql://USER:PASSWORD@HOST/DATABASE`` or
             ``grpc://HOST:PORT``.
+        weights_store: folder or fsspec URL in which the shared weights of a supernet are kept for workers; None takes
+            the folder of the run.
     """
 
     latency_ms: float | None
@@ -99,6 +101,7 @@ class RunOptions(TypedDict, total=False):
     force: bool
     workers: int | None
     storage: str | None
+    weights_store: str | None
 
 
 DEFAULTS: RunOptions = {
@@ -125,6 +128,7 @@ class Request:
         notes: lines about the initial weights, for a new run.
         workers: number of worker processes on this machine; None starts one with a `storage`, and none without.
         storage: storage of the workers; empty uses a file in the folder of the run.
+        weights_store: place of shared weights for workers; empty uses the folder of the run.
     """
 
     space: str | SearchSpace
@@ -142,6 +146,7 @@ class Request:
     notes: tuple[str, ...] = ()
     workers: int | None = None
     storage: str = ""
+    weights_store: str = ""
 
 
 def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
@@ -164,7 +169,7 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
     trials, time_s = options.get("trials"), seconds_of(options.get("time"))
     if time_s is None and trials is None:
         time_s = DEFAULT_TIME_S if options.get("data") is None else DEFAULT_DATA_TIME_S
-    _check_workers(options, evaluator)
+    _check_workers(options)
     if time_s is not None and time_s < LEAST_S_TO_SHARE and evaluator.partition(":")[0] == "supernet":
         raise OptionError(
             f"{time_s:g} s are too short for a search with shared weights",
@@ -187,23 +192,14 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         notes=notes,
         workers=options.get("workers"),
         storage=options.get("storage") or "",
+        weights_store=options.get("weights_store") or "",
     )
 
 
-def _check_workers(options: RunOptions, evaluator: str) -> None:
+def _check_workers(options: RunOptions) -> None:
     workers, storage = options.get("workers"), options.get("storage")
-    if (workers is not None or storage) and evaluator.partition(":")[0] == "supernet":
-        raise shared_weights_error()
     if workers == 0 and not storage:
         raise OptionError("--workers 0 needs --storage, so that other workers can join", hint="give --storage FILE")
-
-
-def shared_weights_error() -> OptionError:
-    """The error for workers that would need the shared weights of a supernet."""
-    return OptionError(
-        "workers cannot evaluate networks with the shared weights of a supernet",
-        hint="leave out --workers and --storage, or train every network: --accuracy train",
-    )
 
 
 def _is_finetuned(evaluator: str, time_s: float | None) -> bool:
@@ -326,7 +322,12 @@ def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) ->
     if trials is not None or time_s is not None:
         request = replace(request, settings=replace(request.settings, trials=trials, time_s=time_s))
     confirm = options.get("confirm")
-    request = replace(request, workers=options.get("workers"), storage=options.get("storage") or "")
+    request = replace(
+        request,
+        workers=options.get("workers"),
+        storage=options.get("storage") or "",
+        weights_store=options.get("weights_store") or "",
+    )
     return request if confirm is None else replace(request, confirms=confirm)
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.latency.device import processors
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import DeviceInfo
+from mnv2search.model.memory import memory_bytes
 from mnv2search.results.manifest import Manifest, manifest_json
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Settings, Worker
@@ -28,15 +30,18 @@ from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
 from mnv2search.study.workers.shared_study import SharedStudy, Status
 from mnv2search.study.workers.storage_url import masked, sqlite_file
+from mnv2search.study.workers.weights_store import WeightsStore
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
-from mnv2search.workflows.search.request import Request, shared_weights_error
+from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
+# Private memory of a worker before its first network, measured with ONNX Runtime, without and with PyTorch.
+WORKER_BYTES, TRAINING_WORKER_BYTES = 130_000_000, 190_000_000
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
 
@@ -103,18 +108,22 @@ def worker_pool(
     if request.workers is None and not request.storage:
         yield None
         return
+    count = 1 if request.workers is None else request.workers
+    each = WORKER_BYTES if evaluator.task is None else TRAINING_WORKER_BYTES
+    check_count(count, each=each, memory=memory_bytes(), cores=processors(), noted=noted)
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
+    store = _weights_store(folder, evaluator, request)
     run = RunDescription(
         name=folder.name,
         created_at=manifest.created_at,
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
+        store="" if store is None else store.place,
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
-    count = 1 if request.workers is None else request.workers
     local = LocalWorkers(folder.name, url, count=count)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
@@ -122,12 +131,46 @@ def worker_pool(
             noted(f"waiting for workers: mnv2search worker {folder.name} --storage {masked(url)}")
         try:
             with beating(study.beat):
-                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+                yield WorkerPool(
+                    study=study, count=count, noted=noted, store=store, start=local.start, ended=local.ended
+                )
             status = "finished"
         finally:
             with contextlib.suppress(StorageError):
                 study.write_status(status)
             local.stop(at_once=status != "finished")
+
+
+def _weights_store(folder: Path, evaluator: Evaluator, request: Request) -> WeightsStore | None:
+    """The store of shared weights, by default the folder of the run; None if the evaluator has none."""
+    if not evaluator.can_share_weights:
+        return None
+    place = request.weights_store or str(folder / WORK)
+    store = WeightsStore(place if "://" in place else str(Path(place).absolute()))
+    store.check()
+    return store
+
+
+def check_count(count: int, *, each: int, memory: int, cores: int, noted: Callable[[str], None]) -> None:
+    """Refuse more workers than the memory of this machine holds, and note that they share its processors.
+
+    `each` is the memory of a worker in bytes, and `memory` that of the machine.
+
+    Raises:
+        OptionError: the workers need more memory than there is.
+    """
+    if count * each > memory:
+        raise OptionError(
+            f"{count} workers need at least {count * each / 1e9:,.1f} GB of memory, but this machine has "
+            f"{memory / 1e9:,.1f} GB",
+            hint=f"give at most --workers {memory // each}, and start others on other machines with "
+            "`mnv2search worker`",
+        )
+    if count > cores:
+        noted(
+            f"{count} workers share {cores} processor{'s' * (cores > 1)}: more workers than processors help only if "
+            "an evaluation waits, for instance for a GPU or another machine"
+        )
 
 
 def _check_storage(url: str) -> None:
@@ -139,8 +182,11 @@ def _check_storage(url: str) -> None:
 
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
     """Refuse searches that workers cannot evaluate, and note that trainings are not stopped early."""
-    if evaluator.method == "shared weights":
-        raise shared_weights_error()
+    if evaluator.method == "shared weights" and not evaluator.can_share_weights:
+        raise OptionError(
+            "the weights that this evaluator prepares cannot be passed to workers",
+            hint="leave out --workers and --storage, or train every network: --accuracy train",
+        )
     if evaluator.is_timed and settings.time_s is not None:
         raise OptionError("workers cannot fit their trainings into --time", hint="use --trials instead of --time")
     if evaluator.halving is not None:
@@ -194,7 +240,7 @@ def join(
     """
     with SharedStudy.join(storage, name) as study:
         count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
-        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
+        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.signals().status)
 
 
 def _work(
@@ -211,9 +257,14 @@ def _work(
         manifest = json_as(Manifest, run.manifest)
     except UnsafeFileError as error:
         raise RecordError(f"the run {name!r} in the storage cannot be read: {error}") from error
+    store = WeightsStore(run.store) if run.store and only != "latency" else None
     if not trusts:
         check_trust(
-            f"{name} in this storage", manifest, hint="if you trust it, add --trust", evaluates=only != "latency"
+            f"{name} in this storage",
+            manifest,
+            hint="if you trust it, add --trust",
+            evaluates=only != "latency",
+            others=() if store is None else (f"read shared weights from {store}",),
         )
     space = space_of_run(name, manifest)
     worker = Worker(name=worker_name(), host=socket.gethostname())
@@ -231,7 +282,12 @@ def _work(
                 opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=time.monotonic
             )
         networks = NetworkEvaluator(
-            space=space, budget=manifest.budget, seed=manifest.seed, evaluator=evaluator, latency=latency
+            space=space,
+            budget=manifest.budget,
+            seed=manifest.seed,
+            evaluator=evaluator,
+            latency=latency,
+            store=store,
         )
         return work(study, networks, Presence(worker=worker, device=named, only=only), told=told)
 
