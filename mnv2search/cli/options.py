@@ -234,11 +234,9 @@ def seed(help: str = "Seed of all random draws.") -> _Decorator:
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
-def time(
-    help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
-) -> _Decorator:
+def time(help: str = "Stop measuring after this time, such as 30s.", *, default: str | None = None) -> _Decorator:
     """`--time`: in seconds."""
-    return click.option("--time", name, type=Duration(), default=default, metavar="TIME", help=help)
+    return click.option("--time", type=Duration(), default=default, metavar="TIME", help=help)
 
 
 def epochs(help: str, *, default: int | None = None) -> _Decorator:
@@ -254,10 +252,9 @@ def folder(help: str, *, default: Path | None = None) -> _Decorator:
 def space(
     help: str, *, default: str | tuple[str, ...] | None = None, required: bool = False, multiple: bool = False
 ) -> _Decorator:
-    """`--space`: file or bundled name of a search space; several as `spaces`."""
+    """`--space`: file or bundled name of a search space."""
     return click.option(
         "--space",
-        "spaces" if multiple else "space",
         type=SPACE,
         default=default,
         required=required,
@@ -284,6 +281,11 @@ def weights(help: str, *, spec_help: str = "Network to which the published weigh
 
 def device(command: F) -> F:
     """`--device` and `--precision`: the device to measure on; several identical devices form a pool."""
+    return devices("Repeat it to share the work among identical devices.")(command)
+
+
+def devices(repeated: str) -> _Decorator:
+    """`--device` and `--precision`; `repeated` is the help on several devices."""
     device = click.option(
         "--device",
         type=DEVICE,
@@ -291,8 +293,7 @@ def device(command: F) -> F:
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among identical "
-        "devices.",
+        help=f"Device to measure on; `mnv2search devices` lists them. {repeated}",
     )
     precision = click.option(
         "--precision",
@@ -302,7 +303,7 @@ def device(command: F) -> F:
         callback=_remember_precision,
         help="Precision of weights and activations on the device; fp32 unless the device sets another.",
     )
-    return device(precision(command))
+    return lambda command: device(precision(command))
 
 
 def prediction(command: F) -> F:
@@ -387,13 +388,6 @@ def run_folders(command: F) -> F:
 
 
 def _existing_run(folder: Path) -> Path:
-    inside = Path("results") / folder
-    if folder.parent != Path() or folder.exists():
-        return folder
-    if not inside.exists():
-        from mnv2search.errors import RecordError  # late: only a missing run needs it
+    from mnv2search.workflows.search.log import run_folder  # late: --help must not pay for it
 
-        raise RecordError(
-            f"there is no run {str(folder)!r} in results", hint="give its name, or its folder, such as results/NAME"
-        )
-    return inside
+    return run_folder(folder)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnv2search.display import Displayed
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -13,8 +14,18 @@ from mnv2search.spec.model_spec import ModelSpec
 RUINOUS = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Measured(Displayed):
+    """The latency of a network on a device, given as text; without a latency, `problem` is the reason."""
+
+    spec: ModelSpec
+    device: str
+    latency: Latency | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Profile(Displayed):
     """The result of profiling a device.
 
     Attributes:
@@ -48,8 +59,8 @@ class Audited:
         return self.predicted.median_ms / self.measured.median_ms - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Audit(Displayed):
     """Prediction errors on one device and space; the predictor was fitted to `learned_from` networks."""
 
     device: DeviceInfo
@@ -142,8 +153,8 @@ class Cliff:
     expected: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Probe(Displayed):
     """The results of probing a device; the largest cliff is first, and `round_to` is the recommended multiple."""
 
     device: DeviceInfo

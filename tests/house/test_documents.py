@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import click
 import pytest
@@ -150,7 +151,8 @@ MARKS = {"weights": needs_weights}
 @pytest.fixture
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard ends before it serves."""
-    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(run_server=lambda *_, **__: None))
+    monkeypatch.setattr(WSGIServer, "serve_forever", lambda *_, **__: None)
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(wsgi=lambda _: None))
 
 
 @pytest.mark.usefixtures("no_server")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import pytest
+from generator import GENERATOR
 from pages import PAGES, ROOT, name_of, named_commands, named_options, section, table_rows
 
 from mnv2search import plugins
@@ -25,16 +24,6 @@ REFERENCE = ROOT / "docs" / "reference"
 FOREIGN = {"--nproc-per-node", "--cpus"}
 
 
-def _generator() -> ModuleType:
-    place = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert place is not None
-    assert place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-GENERATOR = _generator()
 LEAVES: Mapping[str, tuple[click.Command, click.Context]] = GENERATOR.leaves()
 KNOWN = {option for command, context in LEAVES.values() for one in command.get_params(context) for option in one.opts}
 KNOWN |= {option for command, _ in LEAVES.values() for one in command.params for option in one.secondary_opts}

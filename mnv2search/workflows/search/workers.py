@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.display import Displayed
 from mnv2search.errors import OptionError, RecordError, StorageError
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
@@ -156,8 +157,8 @@ def worker_name(process: int | None = None) -> str:
     return f"{socket.gethostname()}-{os.getpid() if process is None else process}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WorkerResult(Displayed):
     """The number of networks that a worker evaluated, and the status of the run when the worker left."""
 
     worker: str
@@ -166,24 +167,24 @@ class WorkerResult:
     status: str
 
 
-def join(
+def join_run(
     name: str,
-    storage: str,
     *,
-    device: str | None,
-    only: Role | None,
-    trusts: bool,
-    told: Callable[[str, int], None],
+    storage: str,
+    device: str | None = None,
+    only: Role | None = None,
+    trust: bool = False,
+    on_progress: Callable[[str, int], None] = lambda _name, _count: None,
 ) -> WorkerResult:
-    """Evaluate networks of a run until it has ended.
+    """Evaluate networks of a run until it has ended, as `mnv2search worker` does.
 
     Args:
         name: name of the run in the storage.
         storage: file or URL of the storage.
         device: device to measure on; None takes the device of the run.
-        only: the only value to determine; None determines latencies and accuracies.
-        trusts: use the programs, machines and data that the run names, even if someone else started the run.
-        told: called before each evaluation, with the name of the network and the number evaluated so far.
+        only: the only value to determine, ``accuracy`` or ``latency``; None determines both.
+        trust: use the programs, machines and data that the run names, even if someone else started the run.
+        on_progress: called before each evaluation, with the name of the network and the number evaluated so far.
 
     Raises:
         RecordError: the storage has no such run, or the run is not trusted.
@@ -193,7 +194,7 @@ def join(
         StorageError: the storage cannot be used.
     """
     with SharedStudy.join(storage, name) as study:
-        count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
+        count = _work(study, name, device=device, only=only, trusts=trust, told=on_progress)
         return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
 
 
