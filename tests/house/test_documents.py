@@ -35,7 +35,8 @@ WALKED = [
     DOCS / "tutorials" / "photographs.md",
     DOCS / "how-to" / "search-on-many-machines.md",
 ]
-NOT_ALONE = {"write-a-device.md", "use-the-exported-file.md"}  # run by tests of their own
+# Run by tests of their own.
+NOT_ALONE = {"write-a-device.md", "use-the-exported-file.md", "android-and-raspberry-pi.md"}
 PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python") if page.name not in NOT_ALONE]
 YAML = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
 SPECS = [(page, block) for page, block in YAML if "mnv2search: 1" in block]
