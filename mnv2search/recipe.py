@@ -50,9 +50,11 @@ class Recipe(Checked):
         dropout: dropout rate before the classifier; ``null`` takes the spec's.
         least_area: minimum share of an image that a random crop keeps; 1 takes the centre.
         mirror: whether half of the images are flipped horizontally.
-        zoom_out: largest factor by which scenes with boxes or masks are shrunk, inside their mean colour; 1 is off.
-        mosaic: share of the batches whose scenes are tiled, two by two, before the crop; 0 is off.
-        shift_px: padding in px before a random crop of the original size, instead of a random area; 0 is off.
+        zoom_out: largest factor by which images with boxes or masks are shrunk; the rest of the canvas has the mean
+            colour of the image. 1 is off.
+        mosaic: share of the batches whose images are tiled, two by two, before the crop; 0 is off.
+        shift_px: padding in px before a random crop of the original size, which replaces the crop of a random area;
+            0 is off.
         randaugment: number of RandAugment operations on each image.
         magnitude: magnitude of these operations, 0 to 30.
         mixup: alpha of mixup; 0 is off.

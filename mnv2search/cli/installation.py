@@ -41,7 +41,7 @@ def doctor_command(as_json: bool) -> None:
 @options.force
 @click.pass_context
 def completion_command(context: click.Context, shell: str, install: bool, force: bool) -> None:
-    """Print the SHELL script that completes commands, options, devices, spaces, networks and runs.
+    """Print a script for a shell that completes commands, options, devices, spaces, networks and runs.
 
     With --install, the script is written to the user's completion folder, and the remaining steps are printed.
 

@@ -139,7 +139,8 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None
     """Print the layers of SPEC and their totals; with -o, also export the network.
 
     Each written file is loaded again, and its outputs are compared with those of the network. There are two
-    exceptions: a .pt2 is loaded from memory, and of a .mlpackage, the program that it is converted from is compared.
+    exceptions. A .pt2 is compared from the bytes in memory. For a .mlpackage, the program from which it is converted
+    is compared.
     SPEC may be a .pt or .pt2 file, whose weights are then used. For NET.yaml without --weights, NET.pt in the same
     folder is used if it exists.
 

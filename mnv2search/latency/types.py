@@ -85,7 +85,7 @@ class Latency(Displayed):
     Attributes:
         median_ms: median of one inference, undisturbed by other work on the machine.
         ci_low_ms: lower end of the median's 95 % interval.
-        p90_ms: 90th percentile of the undisturbed inferences.
+        p90_ms: 90th percentile of the inferences of a typical burst.
         samples: number of inferences used; 0 for a prediction.
         dropped: number of inferences discarded because other work interrupted them.
         taken_at: end of the measurement, ISO 8601 in UTC.

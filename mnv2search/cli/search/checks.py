@@ -90,7 +90,10 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @click.option("--members", type=click.IntRange(4), default=8, help="Networks to train.")
 @options.epochs("Number of epochs of each training.", default=5)
 @options.text("--recipe", metavar="NAME|FILE", default="short", help="Recipe of each training.")
-@options.weights("Initial weights of each training, if possible those of the search (default: random): a file;")
+@options.weights(
+    "Initial weights of each training (default: random). If the search began with given weights, give the same: a "
+    "file;"
+)
 @options.seed()
 @options.output_dir
 @options.output

@@ -35,7 +35,7 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
     only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
-    shown. --all, --json and --csv list every network; the last two, with its group.
+    shown. --all, --json and --csv list every network. --json and --csv also name its group.
 
     \b
     Example:
@@ -105,9 +105,9 @@ NOTHING_FITS = 3
     "from_",
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
-    help="Initial weights of the supernet, or of every network that is trained separately: a .pt file of a "
-    "network with as many rows as the space, or as many groups of rows (consecutive rows with the same channels); a "
-    "published checkpoint; "
+    help="Initial weights of the shared weights or, if candidates are trained separately, of each: a .pt file of a "
+    "network with as many rows as the space, or as many groups of rows (a row and the following rows of stride 1 "
+    "with the same channels); a published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -122,17 +122,16 @@ NOTHING_FITS = 3
     help="At the end, train the best networks of the search and the obvious networks (MobileNetV2 near the budget "
     "and, with --from, the network of the weights) in rounds with equal numbers of steps, and drop the worse "
     "half after each round. Then train the last network for the rest of --time, and ship it. On by default "
-    "with --data. If every candidate is trained (--accuracy train, train-dense), on only for a --time of 15m or "
-    "more.",
+    "with --data. With --accuracy train or train-dense, it is on only if --time is 15m or more.",
 )
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Networks to evaluate.")
 @click.option(
     "--time",
     type=Duration(),
     metavar="TIME",
-    help="Wall time, including every training but not --confirm. Default: 90s; 20m with --data; no limit with "
-    "--trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, beginning near the "
-    "budget. A time too short for one training of a detector or segmenter is refused.",
+    help="Wall time, including every training but not --confirm and --round-to auto. Default: 90s; 20m with --data; "
+    "no limit with --trials. Give 30s or more: a shorter time measures only a part of the MobileNetV2 grid, "
+    "beginning near the budget. A time too short for one training of a detector or segmenter is refused.",
 )
 @options.choice("--sampler", SAMPLERS, default="hybrid", help="How the next networks are chosen.")
 @options.seed()
@@ -141,7 +140,12 @@ NOTHING_FITS = 3
     metavar="NAME",
     help="Name of the run's folder (default: space and budget; device and sampler, unless they are the defaults).",
 )
-@options.text("--resume", metavar="NAME", help="Resume an interrupted run.", kind=options.RUN)
+@options.text(
+    "--resume",
+    metavar="NAME",
+    help="Resume an interrupted run, or extend a finished one with more --trials or --time.",
+    kind=options.RUN,
+)
 @click.option(
     "--trust",
     is_flag=True,
@@ -170,8 +174,8 @@ NOTHING_FITS = 3
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
     """Search for the most accurate networks that run within a latency budget, measured on the device.
 
-    Prints the Pareto front and the network to ship. Then compares the networks of the front with the files that
-    the official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
+    Prints the Pareto front and the network to ship. Then compares the model files of the front with those that the
+    official converter of the runtime writes. Repeat the command to resume an interrupted run. Exits with 3 if
     no network is within the limits.
 
     \b

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @options.time("Wall time of training, such as 30m (overrides epochs).")
 @options.weights(
     "Initial weights: a .pt file of a network with as many rows as SPEC, or as many groups of rows "
-    "(consecutive rows with the same channels); a published checkpoint;",
+    "(a row and the following rows of stride 1 with the same channels); a published checkpoint;",
     spec_help="Network to which the published weights in --from belong (default: SPEC).",
 )
 @click.option("--distill", type=FILE, metavar="FILE", help="Teacher checkpoint for distillation.")
@@ -146,7 +146,7 @@ def _reported_once(team: Team) -> Iterator[None]:
 )
 @options.weights(
     "Initial weights: a .pt file of a network with as many rows as the space, or as many groups of rows "
-    "(consecutive rows with the same channels); a published checkpoint;"
+    "(a row and the following rows of stride 1 with the same channels); a published checkpoint;"
 )
 @click.option(
     "--latency-ms",

@@ -53,7 +53,7 @@ def list_command(folder: Path | None, as_json: bool) -> None:
 @options.force
 @options.json
 def get_command(name: str, output: Path | None, folder: Path | None, force: bool, as_json: bool) -> None:
-    """Get the weights NAME, and print their file.
+    """Find or download the weights NAME, and print the path of their file.
 
     NAME is a name of `mnv2search weights list`, a network, or an id on the Hugging Face hub, such as
     timm/mobilenetv2_100.ra_in1k, which is downloaded if it is not on this machine.

@@ -93,7 +93,7 @@ def front_rows(
         (Column("multiply-adds", "M", spare=5), lambda row: millions(row[0].cost.madds)),
         (Column("params", "M", spare=4), lambda row: millions(row[0].cost.params)),
         (Column("side", "px", spare=3), lambda row: str(row[0].spec.size)),
-        (GROUP, lambda row: _group_text(row[0], groups[row[0].spec.name], grouped=grouped)),
+        (GROUP, lambda row: _group_text(row[0], groups[row[0].spec.name], shown=ordered if grouped else None)),
     ]
     left_out = {GAIN} if not any(gains) else set()  # for instance with shared weights, which exclude the baseline
     if accuracy is None or accuracy.kind != "inherited":
@@ -110,13 +110,14 @@ def front_rows(
     )
 
 
-def _group_text(evaluation: Evaluation, group: Group, *, grouped: bool) -> str:
-    """The cell for the group: its first member or, in a table of groups, the number of other members."""
-    if not grouped:
+def _group_text(evaluation: Evaluation, group: Group, *, shown: Sequence[Evaluation] | None) -> str:
+    """The cell for the group: its first member or, in a table of groups, the number of members without a row."""
+    if shown is None:
         return group[0].spec.name
     if evaluation is not group[0]:
         return f"like {group[0].spec.name}"
-    return f"{len(group) - 1} more" if len(group) > 1 else ""
+    hidden = sum(e not in shown for e in group)
+    return f"{hidden} more" if hidden else ""
 
 
 def _unused(front: Sequence[Evaluation]) -> Iterator[str]:

@@ -141,7 +141,7 @@ def _alternative(result: SearchResult) -> Iterator[str]:
         less = ship.accuracy.value - other.accuracy.value
         if less <= NEXT_TO and other.latency.ci_high_ms < ship.latency.ci_low_ms:
             faster = 1 - other.latency.median_ms / ship.latency.median_ms
-            lost = max(0.0, 100 * less)
+            lost = max(0.0, round(100 * ship.accuracy.value, 1) - round(100 * other.accuracy.value, 1))  # as shown
             yield f"  {other.spec.name} is {100 * faster:.0f} % faster and {lost:.1f} points less accurate"
             return
 
