@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -50,9 +51,15 @@ def dashboard(
             raise ServerError(
                 f"port {port} cannot be used: {error.strerror}", hint="choose another one with --port"
             ) from error
+        # in a thread, because wsgiref ignores every exception in a request, among them KeyboardInterrupt
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         with server:
+            thread.start()
             on_ready(f"http://{HOST}:{port}", count)
-            server.serve_forever()
+            try:
+                thread.join()
+            finally:
+                server.shutdown()
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -153,6 +153,7 @@ MARKS = {"weights": needs_weights}
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard ends before it serves."""
     monkeypatch.setattr(WSGIServer, "serve_forever", lambda *_, **__: None)
+    monkeypatch.setattr(WSGIServer, "shutdown", lambda _: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(wsgi=lambda _: None))
 
 
