@@ -139,7 +139,7 @@ def _command(name: str, command: click.Command, context: click.Context) -> Itera
         as_is = paragraph.startswith("\b\n")  # click's mark of a list
         yield from ("", _text(paragraph.removeprefix("\b\n") if as_is else " ".join(paragraph.split())))
     if (function := function_of(name)) is not None:
-        yield from ("", f"From Python: [`mnv2search.{function}`](python.md#{function.lower()}).")
+        yield from ("", f"From Python: [`mnv2search.{function}`](python.md).")
     example = inspect.cleandoc(command.help or "").partition("Example:")[2].strip("\n")
     if example:
         shown = [f"$ {line.strip()}" for line in example.splitlines() if line.strip()]
