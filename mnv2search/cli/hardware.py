@@ -53,11 +53,15 @@ def audit_command(networks: int, output: Path | None, as_json: bool, quiet: bool
     from mnv2search.report.devices import audit_json
     from mnv2search.report.notebook import parts_of
     from mnv2search.workflows.devices.profile import audit_device
+    from mnv2search.workflows.options import check_output
 
+    if output is not None:
+        check_output(output, force=True)
     with measuring(networks, quiet=quiet or as_json) as advance:
-        found = audit_device(networks=networks, output=output, on_progress=advance, **given)
+        found = audit_device(networks=networks, on_progress=advance, **given)
     emit(audit_json(found), *parts_of(found), as_json=as_json)
     if output is not None:
+        found.plot().save(output)
         note(f"wrote {output}", quiet=quiet)
 
 

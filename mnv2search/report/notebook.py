@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mnv2search.errors import Diagnostic
     from mnv2search.evaluation import Evaluation
     from mnv2search.model.weights.catalog_weights import FoundWeights
+    from mnv2search.results.devices import Audit
     from mnv2search.results.exports import Compiled, NetworkCost
     from mnv2search.results.outcome import Outcome
     from mnv2search.results.training import EvaluationReport
@@ -100,6 +101,13 @@ def plot_of(result: SearchResult) -> bytes:
         budget_ms=budget_ms,
         title=f"{counted(len(result.front), 'network')} within {budget_ms:g} ms",
     )
+
+
+def audit_plot_of(audit: Audit) -> bytes:
+    """The plot of an audit as a PNG file; see `audit_png`."""
+    from mnv2search.report.plot import audit_png
+
+    return audit_png(audit)
 
 
 def frame_of(result: SearchResult) -> DataFrame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from mnv2search.display import Displayed
+from mnv2search.display import Displayed, PngImage, rendered
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -91,6 +92,10 @@ class Audit(Displayed):
 
         pairs = [(item.predicted.median_ms, item.measured.median_ms) for item in self.items]
         return float(spearmanr([p for p, _ in pairs], [m for _, m in pairs]).statistic)
+
+    def plot(self) -> PngImage:
+        """Predicted over measured latency of all networks."""
+        return PngImage(cast("bytes", rendered("audit_plot_of", self)))
 
     @property
     def half_width(self) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from time import monotonic
 
-from mnv2search.atomic import write_bytes
 from mnv2search.errors import OptionError
 from mnv2search.latency.device_text import device_text
 from mnv2search.latency.measuring.timing import OnProgress, Settings
@@ -16,14 +14,12 @@ from mnv2search.latency.prediction.features import FeatureTable
 from mnv2search.latency.prediction.predictor import LatencyPredictor, most_informative
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
-from mnv2search.report.plot import audit_png
 from mnv2search.results.devices import Audit, Audited, Profile
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
-from mnv2search.workflows.options import check_output, path_of
 
 # Random networks of each space from which the networks to measure are chosen.
 DRAWN = 400
@@ -152,7 +148,6 @@ def audit_device(
     networks: int = 30,
     seed: int = 0,
     time: float | str | None = None,
-    output: str | Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Audit:
     """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
@@ -164,16 +159,12 @@ def audit_device(
         networks: number of networks; the predictor was fitted to none of them.
         seed: random seed of the networks.
         time: no visit begins after this time, in seconds or as text.
-        output: PNG file for a plot of all networks; an existing file is replaced.
         on_progress: called after every visit with the number of finished networks.
 
     Raises:
         OptionError: the predictor was fitted to every network of the space.
         DeviceError: the device cannot be used, or refuses a network.
     """
-    path = path_of(output)
-    if path is not None:
-        check_output(path, force=True)
     loaded, cache = load_space(space), LatencyCache()
     with open_device(device_text(device, precision)) as opened:
         predictor = cache.predictor(opened)
@@ -187,10 +178,7 @@ def audit_device(
         Audited(spec=s, predicted=p, measured=m, extrapolates=e)
         for s, p, m, e in zip(specs, predicted, measured, beyond, strict=True)
     ]
-    found = Audit(device=info, space=loaded.name, learned_from=len(predictor.observations), items=tuple(items))
-    if path is not None:
-        write_bytes(path, audit_png(found), makes_folder=False)
-    return found
+    return Audit(device=info, space=loaded.name, learned_from=len(predictor.observations), items=tuple(items))
 
 
 def unseen(space: SearchSpace, predictor: LatencyPredictor, *, count: int, seed: int) -> Sequence[ModelSpec]:
