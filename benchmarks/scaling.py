@@ -34,8 +34,9 @@ from mnv2search.latency.types import Latency
 from mnv2search.study.types import Worker
 from mnv2search.study.workers.jobs import Answer, Job, Presence, RunDescription
 from mnv2search.study.workers.pool import Pending, WorkerPool
-from mnv2search.study.workers.shared_study import ANSWER, JOB, TAKEN_BY, SharedStudy
+from mnv2search.study.workers.shared_study import ANSWER, JOB, MOST_TRIALS, TAKEN_BY, SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
+from mnv2search.study.workers.trials import ATTRIBUTES, TRIALS
 from mnv2search.study.workers.worker import work
 
 STORAGES = ("sqlite", "postgresql", "grpc")
@@ -44,10 +45,11 @@ PROXY = """
 import sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from mnv2search.study.workers.storage_url import open_storage
-from optuna.storages import run_grpc_proxy_server
+from optuna.storages import get_storage, run_grpc_proxy_server
 warnings.simplefilter("ignore")
 pool = ThreadPoolExecutor(max_workers=10)
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), thread_pool=pool)
+storage = get_storage(open_storage(sys.argv[1]))  # reads finished trials once
+run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[2]), thread_pool=pool)
 """
 
 
@@ -56,6 +58,11 @@ class Sleeper:
     """An evaluator of networks that only sleeps."""
 
     seconds: float
+
+    def is_ready(self, weights: str | None) -> bool:
+        """It needs no weights."""
+        del weights
+        return True
 
     def answer(self, job: Job, *, worker: Worker, clock: object) -> Answer:
         """Sleep, and return an answer that depends only on the number of the network."""
@@ -95,40 +102,38 @@ def run_worker(url: str, name: str, number: int, seconds: float) -> None:
         work(study, Sleeper(seconds=seconds), Presence(worker=worker), told=lambda *_: None)  # type: ignore[arg-type]
 
 
-def write_history(url: str, study_id: int, count: int) -> None:
-    """Add finished trials to a study, 1,000 with each statement."""
+def write_history(url: str, study: SharedStudy, count: int) -> None:
+    """Add finished trials to a study, in parts as a run does."""
     import msgspec
     from optuna.storages import RDBStorage
-    from optuna.storages._rdb import models
     from optuna.trial import TrialState
     from sqlalchemy import func, insert, select
 
     storage, worker = open_storage(url), Worker(name="earlier", host="here")
     assert isinstance(storage, RDBStorage)
+    with storage.engine.connect() as connection:
+        first = (connection.execute(select(func.max(TRIALS.c.trial_id))).scalar() or 0) + 1
+    for begin in range(0, count, MOST_TRIALS):
+        study._add_part()
+        study_id = list(study._parts)[-1]
+        trials, attributes = [], []
+        for number, trial_id in enumerate(range(first + begin, first + min(begin + MOST_TRIALS, count))):
+            job = job_of(trial_id)
+            trials.append(
+                {"trial_id": trial_id, "number": number, "study_id": study_id, "state": TrialState.COMPLETE}
+            )
+            values = {JOB: job, TAKEN_BY: worker.name, ANSWER: answer_of(job, worker, elapsed_s=1.0)}
+            attributes += [
+                {"trial_id": trial_id, "key": key, "value_json": msgspec.json.encode(value).decode()}
+                for key, value in values.items()
+            ]
+        with storage.engine.begin() as connection:
+            connection.execute(insert(TRIALS), trials)
+            connection.execute(insert(ATTRIBUTES), attributes)
     with storage.engine.begin() as connection:
-        first = (connection.execute(select(func.max(models.TrialModel.trial_id))).scalar() or 0) + 1
-        for begin in range(0, count, 1000):
-            ids = range(first + begin, first + min(begin + 1000, count))
-            trials, attributes = [], []
-            for trial_id in ids:
-                job = job_of(trial_id)
-                trials.append(
-                    {
-                        "trial_id": trial_id,
-                        "number": trial_id - first,
-                        "study_id": study_id,
-                        "state": TrialState.COMPLETE,
-                    }
-                )
-                values = {JOB: job, TAKEN_BY: worker.name, ANSWER: answer_of(job, worker, elapsed_s=1.0)}
-                attributes += [
-                    {"trial_id": trial_id, "key": key, "value_json": msgspec.json.encode(value).decode()}
-                    for key, value in values.items()
-                ]
-            connection.execute(insert(models.TrialModel), trials)
-            connection.execute(insert(models.TrialUserAttributeModel), attributes)
         if storage.engine.name == "postgresql":
             connection.exec_driver_sql(f"ALTER SEQUENCE trials_trial_id_seq RESTART WITH {first + count}")
+    study.unfinished()  # closes the parts
     close_storage(storage)
 
 
@@ -143,8 +148,7 @@ def measured(
     trials = workers * rounds
     described = RunDescription(name=name, created_at="now", manifest="{}", work="")
     with SharedStudy.create(database, described, replaces=True) as study:
-        study_id = study._id
-    write_history(database, study_id, history)
+        write_history(database, study, history)
     processes = [start(target=run_worker, args=(url, name, i, seconds)) for i in range(workers)]
     for process in processes:
         process.start()

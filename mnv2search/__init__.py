@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mnv2search.workflows.devices.profile import audit_device, profile_device
     from mnv2search.workflows.diff import diff
     from mnv2search.workflows.doctor.diagnose import doctor
+    from mnv2search.workflows.draw import draw
     from mnv2search.workflows.explain import explain
     from mnv2search.workflows.make_spec import make_spec
     from mnv2search.workflows.networks import catalog, check, costs
@@ -83,6 +84,7 @@ __all__ = [
     "devices",
     "diff",
     "doctor",
+    "draw",
     "dumps",
     "evaluate",
     "evaluate_spec",
@@ -140,6 +142,7 @@ _NAMES = {
     "workflows.devices.profile": ("audit_device", "profile_device"),
     "workflows.diff": ("diff",),
     "workflows.doctor.diagnose": ("doctor",),
+    "workflows.draw": ("draw",),
     "workflows.explain": ("explain",),
     "workflows.make_spec": ("make_spec",),
     "workflows.networks": ("catalog", "check", "costs"),

@@ -103,6 +103,8 @@ class Evaluator(ABC):
         method: how accuracies are determined, which decides how a search plans its evaluations.
         is_timed: whether `fit` chooses the length of its trainings by the time of the search.
         can_finetune: whether the best networks of a search can be trained further; needs `dataset` and weights.
+        can_share_weights: whether `prepare` in one process is enough for all: `shared_weights` and
+            `use_shared_weights` pass the weights on.
         task: task that the networks are trained for; None without training.
         dataset: dataset of the trainings, with all splits.
         recipe: recipe of the trainings.
@@ -111,6 +113,7 @@ class Evaluator(ABC):
     method: Method = "training"
     is_timed: bool = False
     can_finetune: bool = False
+    can_share_weights: bool = False
     task: AnyTask | None = None
     dataset: Data | None = None
     recipe: Recipe | None = None
@@ -158,6 +161,23 @@ class Evaluator(ABC):
         """
         del preparation
         return ()
+
+    def shared_weights(self) -> bytes:
+        """The prepared weights for `use_shared_weights` in other processes.
+
+        Raises:
+            EvaluatorError: there are no shared weights.
+        """
+        raise EvaluatorError("there are no shared weights", hint="use the evaluator supernet")
+
+    def use_shared_weights(self, space: SearchSpace, content: bytes) -> None:
+        """Evaluate with weights that another process prepared for `space`, instead of preparing.
+
+        Raises:
+            EvaluatorError: the weights cannot be read, or do not suit the space or the images.
+        """
+        del space, content
+        self.shared_weights()
 
     # -- trainings of a search -----------------------------------------------------------------------------------
 

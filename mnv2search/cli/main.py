@@ -38,6 +38,7 @@ COMMANDS = {
     "check": ("networks", "Check specs and search spaces; report every problem with its place."),
     "cost": ("networks", "Count the parameters, multiply-adds and memory of specs."),
     "spec": ("specs", "Write the spec of one network as YAML: published, edited or drawn at random."),
+    "draw": ("specs", "Draw the block diagram of a network as an SVG or PNG file."),
     "explain": ("specs", "Show the parameters, multiply-adds, memory and predicted time of every stage."),
     "diff": ("specs", "Compare two networks row by row, with the effect on their costs."),
     "latency": ("hardware", "Measure the latency of specs, interleaved for a fair comparison."),

@@ -1,4 +1,4 @@
-"""Commands that make, explain and compare specs: `spec`, `explain` and `diff`."""
+"""Commands that make, draw, explain and compare specs: `spec`, `draw`, `explain` and `diff`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,42 @@ def spec_command(source: str, output: Path | None, as_json: bool, quiet: bool, *
         emit_json({"name": spec.name, "file": file, "yaml": dumps(spec), **asdict(cost_of(spec))})
     elif output is None:
         answer_as_is(dumps(spec).rstrip("\n"))
+    else:
+        note(f"wrote {output}", quiet=quiet)
+
+
+@click.command("draw")
+@click.argument("spec", type=options.SPEC, metavar="SPEC")
+@click.option(
+    "-o",
+    "--output",
+    type=NonEmptyPath(dir_okay=False),
+    metavar="FILE",
+    help="Picture to write; the extension .svg or .png sets the format. Optional with --json.",
+)
+@options.network(head_output=True)
+@options.force
+@options.output
+def draw_command(spec: str, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Draw the block diagram of SPEC as an SVG or PNG file.
+
+    The picture shows the blocks from the input to the outputs with their numbers t, c, n, s and k, the sizes of the
+    maps between them, residuals, the branches of a detector or segmenter, and the parameters and multiply-adds of
+    each block. Identical consecutive blocks are one box. An SVG is light or dark as its viewer is. --json prints the
+    boxes.
+
+    \b
+    Example:
+      mnv2search draw mobilenet_v2_1.0_224 -o mobilenet_v2.svg --force
+    """
+    from mnv2search.report.diagram.boxes import diagram_json  # late: --help must not pay for it
+    from mnv2search.workflows.draw import draw
+
+    if output is None and not as_json:
+        raise click.UsageError("there is no picture to write: give -o NET.svg or -o NET.png, or --json for the boxes")
+    diagram = draw(spec, output=output, **given)
+    if as_json:
+        emit_json({**diagram_json(diagram.plan), "file": None if output is None else str(output)})
     else:
         note(f"wrote {output}", quiet=quiet)
 

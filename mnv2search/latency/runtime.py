@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -189,11 +190,22 @@ class RuntimeDevice(Device):
                 loaded[artifact.digest] = self._loaded(artifact, request.spec).run
         return [request.timed(loaded[artifact.digest], self.clock) for artifact, request in bursts]
 
+    def step_times(self, spec: ModelSpec, *, runs: int) -> Mapping[str, float]:
+        """Median time in ms of every step of a network by its name; see `StepTimer`."""
+        with self._written(self.runtime.lower(plan(spec)), spec) as folder:
+            return runner.step_times(self.runtime.engine, folder, self.runtime.settings(spec), runs)
+
     def _loaded(self, artifact: Artifact, spec: ModelSpec) -> runner.Loaded:
+        with self._written(artifact, spec) as folder:
+            return runner.load(self.runtime.engine, folder, self.runtime.settings(spec))
+
+    @contextlib.contextmanager
+    def _written(self, artifact: Artifact, spec: ModelSpec) -> Iterator[str]:
+        """A folder with an artifact; errors of the runtime that uses it name the network."""
         with tempfile.TemporaryDirectory(prefix="mnv2search-") as folder:
             artifact.write(Path(folder))
             try:
-                return runner.load(self.runtime.engine, folder, self.runtime.settings(spec))
+                yield folder
             except runner.EngineError as error:
                 raise DeviceError(f"{self.runtime.name} refuses the network {spec.name}: {error}") from error
             except MemoryError as error:

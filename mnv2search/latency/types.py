@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -233,6 +233,20 @@ class BurstDevice(Device, Protocol):
 
         Raises:
             DeviceError: the runtime refuses a network, or the device is permanently unreachable.
+        """
+
+
+@runtime_checkable
+class StepTimer(Protocol):
+    """A device that may have a profiler for the steps of a network."""
+
+    def step_times(self, spec: ModelSpec, *, runs: int) -> Mapping[str, float]:
+        """Median time in ms of every step over `runs` inferences, by its name; empty if there is no profiler.
+
+        The part of a name before the last ``/`` is the name of a unit, as in `mnv2search.lowering.emit`.
+
+        Raises:
+            DeviceError: the runtime refuses the network, or the device is permanently unreachable.
         """
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
+from mnv2search.report.curves import BESIDE, FIGURES, Evaluated, figures_of
 from mnv2search.report.rows import counted, device_line
 from mnv2search.report.search.front import LIKELIHOOD
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
-from mnv2search.untrusted import json_value, read_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,84 +169,8 @@ def audit_png(audit: Audit) -> bytes:
     return png_of(figure)
 
 
-# Labels of metrics by their names in records; all metrics are ratios, shown in percent.
-FIGURES = {
-    "top1": "top-1",
-    "map": "mAP, IoU 0.5 to 0.95",
-    "miou": "mean IoU",
-    "ap50": "AP at IoU 0.5",
-    "ap75": "AP at IoU 0.75",
-    "pixels": "pixels right",
-}
-# Names of metrics that are accepted from a file and shown in a legend.
-NAME = re.compile(r"\w[\w .-]{0,63}")
-BESIDE = ("ap50", "pixels")
-MAX_HISTORY_BYTES = 256 * 2**20
-# A history line with a larger number counts as damaged.
-LARGEST = 1e15
 # Ratio of the end of an axis to the largest value shown.
 MARGIN = 1.06
-
-
-class Evaluated(NamedTuple):
-    """One evaluation during a training.
-
-    Attributes:
-        loss: running mean of the training loss.
-        figures: metrics on validation images by name; the first metric selects the best weights.
-    """
-
-    step: int
-    loss: float
-    figures: Mapping[str, float]
-
-
-class History(NamedTuple):
-    """The evaluations of a training.
-
-    Attributes:
-        evaluations: evaluations sorted by step; if a step was evaluated again, only the last evaluation.
-        damaged: numbers of the lines that are not evaluations.
-    """
-
-    evaluations: tuple[Evaluated, ...]
-    damaged: tuple[int, ...]
-
-
-def history_of(path: Path) -> History:
-    """Read the evaluations that a training wrote as JSON lines; an incomplete last line, left by a kill, is ignored.
-
-    Raises:
-        UnsafeFileError: the path is not a regular file, or the file is too large.
-        OSError: the file is missing or cannot be read.
-    """
-    by_step: dict[int, Evaluated] = {}
-    damaged = []
-    lines = read_bytes(path, max_bytes=MAX_HISTORY_BYTES).split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            evaluation = _evaluation(line)
-        except (ValueError, TypeError, LookupError, ArithmeticError):
-            damaged.append(number)
-        else:
-            by_step[evaluation.step] = evaluation
-    return History(tuple(by_step[step] for step in sorted(by_step)), tuple(damaged))
-
-
-def _evaluation(line: bytes) -> Evaluated:
-    """Parse the evaluation on a line; raises an exception of any type if the line is not an evaluation."""
-    written = json_value(line.decode("utf-8"))
-    step, loss, figures = int(written["step"]), float(written["loss"]), written["evaluated"]
-    if "metric" in figures:
-        shares = {figures["metric"]: figures["value"], **{n: v for n, v in figures["details"] if n in BESIDE}}
-    else:
-        shares = {"top1": figures["top1"]}
-    if not (
-        all(NAME.fullmatch(name) for name in shares)
-        and all(abs(value) < LARGEST for value in (step, loss, *shares.values()))
-    ):
-        raise ValueError("not the metrics of a training")
-    return Evaluated(step, loss, shares)
 
 
 def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
@@ -257,7 +179,7 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     steps = [one.step for one in history]
     _line(left, steps, [one.loss for one in history], label="training loss")
     left.set(ylabel="training loss, running mean")
-    for name, values in _figures(history).items():
+    for name, values in figures_of(history).items():
         style = "--" if name in BESIDE else "-"
         _line(right, steps, [100 * value for value in values], label=FIGURES.get(name, name), style=style)
     right.set(ylabel="validation images, %")
@@ -268,38 +190,11 @@ def training_png(history: Sequence[Evaluated], *, batch: int) -> bytes:
     return png_of(figure)
 
 
-def candidates_png(front: Sequence[Evaluation], others: Sequence[Evaluation], *, metric: str) -> bytes | None:
-    """A PNG with the metric of each candidate of a search after each epoch; None if there are no such values."""
-    if not any(e.curve for e in (*front, *others)):
-        return None
-    figure, (axes,) = figure_of(7.14, 3.6, dpi=120)
-    shown: set[str] = set()
-    for colour, evaluations in ((MUTED, others), (FRONT, front)):
-        for evaluation in (e for e in evaluations if e.curve):
-            epochs, values = zip(*evaluation.curve, strict=True)
-            kind = "front" if colour == FRONT else "stopped early" if evaluation.is_stopped else "other"
-            style = ":" if evaluation.is_stopped else "-"
-            label = kind if kind not in shown else ""
-            shown.add(kind)
-            _line(axes, epochs, [100 * value for value in values], label=label, style=style, colour=colour)
-    axes.set(xlabel="epoch", ylabel=f"validation: {FIGURES.get(metric, metric)}, %")
-    from_zero(axes)
-    axes.legend(fontsize=8)
-    return png_of(figure)
-
-
-def _figures(history: Sequence[Evaluated]) -> dict[str, list[float]]:
-    names = dict.fromkeys(name for one in history for name in one.figures)
-    return {name: [one.figures.get(name, 0.0) for one in history] for name in names}
-
-
 def from_zero(axes: Axes) -> None:
     """Let both axes begin at 0 and end beyond the largest value; call it after all lines are drawn."""
     right, top = axes.dataLim.x1, axes.dataLim.y1
     axes.set(xlim=(0, MARGIN * right if right > 0 else 1.0), ylim=(0, MARGIN * top if top > 0 else 1.0))
 
 
-def _line(
-    axes: Axes, xs: Sequence[float], ys: Sequence[float], *, label: str, style: str = "-", colour: str | None = None
-) -> None:
-    axes.plot(xs, ys, marker=".", linestyle=style, color=colour, label=label or "_")
+def _line(axes: Axes, xs: Sequence[float], ys: Sequence[float], *, label: str, style: str = "-") -> None:
+    axes.plot(xs, ys, marker=".", linestyle=style, label=label)

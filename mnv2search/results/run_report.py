@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mnv2search.evaluation import Evaluation
+from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.manifest import Manifest
@@ -49,6 +50,7 @@ class RunReport:
         items: all evaluations in order.
         finetuned: results of fine-tuning; None without fine-tuning.
         confirmations: comparisons of the front with the runtime's own converter; empty without a comparison.
+        block_times: measured times of blocks; empty if the runtime has no profiler, and in runs of earlier versions.
         importances: importances of the axes of the space, highest first; empty if too few networks have an accuracy.
     """
 
@@ -58,6 +60,7 @@ class RunReport:
     items: tuple[Evaluated, ...] = ()
     finetuned: Finetuned | None = None
     confirmations: tuple[Confirmation, ...] = ()
+    block_times: tuple[BlockTimes, ...] = ()
     importances: tuple[Importance, ...] = ()
 
     @property

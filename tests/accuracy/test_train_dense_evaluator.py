@@ -56,7 +56,7 @@ def test_a_search_with_trained_detectors_ends_in_a_front(outcome: Outcome) -> No
     assert {e.spec.head.classes for e in outcome.result.front if e.spec.head} == {2}
     report = unescape((outcome.folder / "report.html").read_text(encoding="utf-8"))
     assert "latency includes decoding of boxes, not their suppression (head.output: boxes)" in report
-    assert "How the candidates' trainings went" in report
+    assert "Trainings of candidates" in report
 
 
 def test_the_weights_of_the_front_are_kept_and_those_of_no_other_network(outcome: Outcome) -> None:

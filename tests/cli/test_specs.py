@@ -131,3 +131,45 @@ def test_a_hostile_name_is_no_markup_and_no_formula(run: Run, tmp_path: Path) ->
     )
     assert run("cost", "mine.yaml", "--csv").out.splitlines()[1].startswith("'=1+1|<b>,")
     assert r"=1+1\|\<b>" in run("cost", "mine.yaml", "--markdown").out
+
+
+def test_draw_writes_a_picture_of_either_format(run: Run, tmp_path: Path) -> None:
+    done = run("draw", "mobilenet_v2_1.0_224", "-o", "net.svg")
+    assert (done.code, done.out, done.err) == (0, "", "wrote net.svg\n")
+    assert (tmp_path / "net.svg").read_text().startswith("<svg ")
+    assert run("draw", "ssdlite_mobilenet_v2", "-o", "net.png", "--width", "0.5").code == 0
+    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [((), "give -o NET.svg"), (("-o", "net.gif"), "does not end in .svg or .png"), (("-o", "net.svg"), "--force")],
+    ids=["missing", "format", "existing"],
+)
+def test_draw_refuses_to_write(run: Run, tmp_path: Path, output: tuple[str, ...], said: str) -> None:
+    (tmp_path / "net.svg").write_text("precious")
+    done = run("draw", "mobilenet_v2_1.0_224", *output)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert (tmp_path / "net.svg").read_text() == "precious"
+
+
+def test_draw_prints_the_keys_that_scripts_rely_on(run: Run) -> None:
+    document = json.loads(run("draw", "mobilenet_v2_1.0_224", "--json").out)
+    assert document["params"] == 3_506_153
+    assert document["boxes"][5] == {
+        "at": "blocks[2]",
+        "kind": "block",
+        "count": 2,
+        "title": "bottleneck",
+        "detail": "t 6, c 32, s 1, k 3",
+        "size_in": 28,
+        "c_in": 32,
+        "size_out": 28,
+        "c_out": 32,
+        "shortcut": "identity",
+        "params": 14848,
+        "madds": 10988544,
+        "sources": [{"box": 4, "inside": ""}],
+        "repeats": 0,
+    }

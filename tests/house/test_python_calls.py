@@ -31,6 +31,7 @@ WORDS = {
     "spec": ["net.yaml"],
     "explain": ["net.yaml"],
     "diff": ["net.yaml", "other.yaml"],
+    "draw": ["net.yaml"],
     "latency": ["net.yaml"],
     "front": ["results/mine"],
     "report": ["results/mine"],

@@ -25,6 +25,7 @@ COMMANDS = [
     "check",
     "cost",
     "spec",
+    "draw",
     "explain",
     "diff",
     "latency",

@@ -74,15 +74,17 @@ def test_the_package_serves_without_anything_else_of_ours(tmp_path: Path) -> Non
         "warm_ms": 0.0,
         "min_runs": 3,
     }
-    hello, bursts, output = served(
+    hello, bursts, output, profiled = served(
         tmp_path,
         {"do": "hello", "engine": ENGINE, "cores": ""},
         {"do": "bursts", "bursts": [wanted, wanted]},
         {"do": "output", **wanted},
+        {"do": "step_times", "runs": 2, **wanted},
     )
     assert hello["cores"] == os.cpu_count()
     assert [len(runs) >= 3 for runs in bursts["runs"]] == [True, True]  # type: ignore[attr-defined]
     assert output["shape"] == [1, 10]
+    assert {name.partition("/")[0] for name in profiled["steps"]} >= {"layer_1", "classifier"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

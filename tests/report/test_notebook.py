@@ -124,7 +124,8 @@ def tiny(given: Given) -> Path:
 
 def test_every_function_of_a_command_has_a_case() -> None:
     functions = {GENERATOR.function_of(name) for name in GENERATOR.leaves()} - {None}
-    assert functions - CASES.keys() == {"write_report", "dashboard"}  # a path, and a server that runs until Ctrl-C
+    # a path, a server that runs until Ctrl-C, and a picture
+    assert functions - CASES.keys() == {"write_report", "dashboard", "draw"}
 
 
 @pytest.mark.parametrize("name", CASES)

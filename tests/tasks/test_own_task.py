@@ -187,7 +187,7 @@ def test_it_is_trained(photographs: Path, tmp_path: Path) -> None:
     assert found.test.main.value > 0.7
     told = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     assert (told["task"], told["test"]["close"]) == ("brightness", found.test.main.value)
-    assert "Training curves" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Training loss" in (folder / "report.html").read_text(encoding="utf-8")
     assert read_network(folder / "best.pt").spec == spec
 
 

@@ -342,7 +342,7 @@ def test_a_page_without_a_history_has_no_curves(content: bytes | None, says: str
         (tmp_path / "history.jsonl").write_bytes(content)
     write_page(tmp_path, title="it", lines=[], batch=8, on_note=notes.append)
     assert says in notes[0]
-    assert "Training curves" not in (tmp_path / "report.html").read_text()
+    assert "Training loss" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_new_training_begins_a_new_history(run: Run, laid: Path, tmp_path: Path) -> None:

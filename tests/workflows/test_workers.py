@@ -18,21 +18,21 @@ from run_requests import run_request
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import manifest_json, read_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
-from mnv2search.study.types import Progress, Settings
-from mnv2search.study.workers.jobs import RunDescription
+from mnv2search.study.types import Progress, Settings, Worker
+from mnv2search.study.workers.jobs import Job, Presence, RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
 from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.search.run import run
-from mnv2search.workflows.search.workers import STORAGE_VARIABLE, join_run
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join_run
 
 PROXY = """
 import sys, warnings
 from mnv2search.study.workers.storage_url import open_storage
-from optuna.storages import run_grpc_proxy_server
+from optuna.storages import get_storage, run_grpc_proxy_server
 warnings.simplefilter("ignore")
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]))
+run_grpc_proxy_server(get_storage(open_storage(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
 """
 # The first worker that is asked for an accuracy kills itself; the run itself is not a worker.
 DEADLY = f"""
@@ -137,6 +137,39 @@ def started(folder: Path) -> None:
         os.sched_yield()
 
 
+def test_a_worker_waits_for_its_run(tmp_path: Path, sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def start(seconds: float) -> None:
+        waits.append(seconds)
+        share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+        with SharedStudy.join(sqlite, "run") as study:
+            study.write_status("finished")
+
+    monkeypatch.setattr("mnv2search.workflows.search.workers.time.sleep", start)
+    done = join_run("run", storage=sqlite, trust=True, wait=600.0)
+    assert (done.evaluated, len(waits)) == (0, 1)
+
+
+def test_a_worker_that_need_not_wait_says_that_there_is_no_run(sqlite: str) -> None:
+    with pytest.raises(RecordError, match="has no run named 'run'"):
+        join_run("run", storage=sqlite, trust=True)
+
+
+def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlite: str) -> None:
+    share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+    own = f"{socket.gethostname()}-{os.getpid()}"
+    with SharedStudy.join(sqlite, "run") as study:
+        study.report(Presence(worker=Worker(name=own, host="here"), beat=3))
+        claimed = study.put(Job(number=0, name="net", stage="search", pick=(0,)))
+        study.claim(own)
+        study.write_status("finished")
+        done = join_run("run", storage=sqlite, trust=True)
+        assert done.worker.startswith(f"{own}-")
+        assert {one.worker.name: one.beat for one in study.presences()}[own] == 3
+        assert study.unfinished()[claimed].worker == own
+
+
 def test_a_worker_with_a_device_of_another_kind_is_refused(tmp_path: Path, sqlite: str) -> None:
     share_finished_run(tmp_path, sqlite, evaluator="imagenet")
     with pytest.raises(OptionError, match="torch:threads=1 cannot measure for this run: its hardware is"):
@@ -166,10 +199,9 @@ def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 2, "accuracy": "supernet:data=photos"}, "shared weights of a supernet"),
         ({"workers": 0}, "--workers 0 needs --storage"),
     ],
-    ids=["supernet", "no worker"],
+    ids=["no worker"],
 )
 def test_workers_that_cannot_help_are_refused_before_anything_is_read(options: RunOptions, message: str) -> None:
     with pytest.raises(OptionError, match=message):
@@ -193,21 +225,30 @@ def test_a_run_without_workers_says_how_to_start_one(tmp_path: Path, sqlite: str
     assert f"waiting for workers: mnv2search worker run --storage {sqlite}" in notes
 
 
-@pytest.mark.parametrize(
-    ("evaluator", "settings", "message"),
-    [
-        ("supernet:epochs=1", Settings(trials=4), "workers cannot evaluate networks with the shared weights"),
-        ("train", Settings(time_s=60.0), "workers cannot fit their trainings into --time"),
-    ],
-    ids=["supernet", "time"],
-)
-def test_a_search_that_workers_cannot_do_is_refused(
-    evaluator: str, settings: Settings, message: str, tmp_path: Path
-) -> None:
+def test_trainings_of_workers_are_not_fitted_into_a_time(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "photos", count=8)
-    name, _, options = evaluator.partition(":")
-    text = f"{name}:data={tmp_path}/photos,{options}".strip(",")
-    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=settings, workers=1)
-    with pytest.raises(OptionError, match=message):
+    text = f"train:data={tmp_path}/photos"
+    asked = run_request(tmp_path, space="tiny32", evaluator=text, settings=Settings(time_s=60.0), workers=1)
+    with pytest.raises(OptionError, match="workers cannot fit their trainings into --time"):
         run(asked, on_progress=nothing)
     assert not (tmp_path / "run").exists()
+
+
+def test_more_workers_than_the_memory_holds_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(
+        OptionError, match=r"100000 workers need at least [0-9,.]+ GB of memory, but .* has"
+    ) as caught:
+        run(run_request(tmp_path, workers=100_000), on_progress=nothing)
+    assert "give at most --workers " in caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "notes"),
+    [(2, []), (3, ["3 workers share 2 processors: more workers than processors help only if an evaluation waits"])],
+    ids=["as many", "more"],
+)
+def test_workers_that_share_processors_are_noted(count: int, notes: list[str]) -> None:
+    told: list[str] = []
+    check_count(count, each=1 << 20, memory=1 << 40, cores=2, noted=told.append)
+    assert [text.partition(", for instance")[0] for text in told] == notes

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator, Method, Preparation, Report, changed_options
+from mnv2search.accuracy.evaluators.supernet_sharing import shared_content, shared_supernet
 from mnv2search.accuracy.evaluators.supernet_training import (
     SupernetOptions,
     TrainedSupernet,
@@ -61,6 +62,7 @@ class SupernetEvaluator(Evaluator):
 
     method: Method = "shared weights"
     can_finetune: bool = True
+    can_share_weights: bool = True
     task = Classification()
     dataset: Dataset
 
@@ -135,6 +137,15 @@ class SupernetEvaluator(Evaluator):
             folder = own or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnv2search-")))
             self._supernet = prepare_supernet(space, self.dataset, self._options, preparation, folder)
         return self._supernet.notes
+
+    def shared_weights(self) -> bytes:
+        """The shared weights, with the state of their training."""
+        return shared_content(self._trained(), self.dataset)
+
+    def use_shared_weights(self, space: SearchSpace, content: bytes) -> None:
+        """Evaluate with shared weights of another process; networks outside the space have no weights."""
+        fitted = space_with_classes(space, len(self.dataset.classes))
+        self._supernet = shared_supernet(fitted, self.dataset, self._options, content)
 
     def evaluate(self, spec: ModelSpec, *, seed: int, report: Report) -> Accuracy:
         """The accuracy with inherited weights and recalibrated batch norms.

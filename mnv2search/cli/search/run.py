@@ -169,6 +169,19 @@ NOTHING_FITS = 3
     "Let workers (`mnv2search worker`) join the run: a file for SQLite (this machine only) or, for other machines, "
     "postgresql://USER:PASSWORD@HOST/DATABASE or grpc://HOST:PORT."
 )
+@options.text(
+    "--weights-store",
+    metavar="FOLDER|URL",
+    help="Where workers on other machines find the shared weights of a supernet: a folder that all machines reach at "
+    "this path, or a URL that fsspec supports, such as s3://BUCKET/FOLDER (default: the folder of the run).",
+)
+@options.text(
+    "--launcher",
+    metavar="LAUNCHER",
+    default="local",
+    help="Where the N workers run: local (this machine), or ray[:cpus=N,gpus=N,only=ROLE] for tasks of a Ray "
+    "cluster, with these resources for each worker. RAY_ADDRESS names the cluster; ROLE is accuracy or latency.",
+)
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
@@ -204,7 +217,13 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
             outcome = run(request, on_progress=on_progress, on_folder=folder.append, on_note=tell)
     except KeyboardInterrupt:
         if folder:
-            again = resume_command(folder[0], workers=given.get("workers"), storage=given.get("storage"))
+            again = resume_command(
+                folder[0],
+                workers=given.get("workers"),
+                storage=given.get("storage"),
+                weights_store=given.get("weights_store"),
+                launcher=given.get("launcher"),
+            )
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
         else:
             note("interrupted before the run began")
@@ -236,17 +255,24 @@ def _is_given(context: click.Context, name: str) -> bool:
     return any(context.get_parameter_source(one) in given for one in names)
 
 
-def resume_command(folder: Path, *, workers: int | None = None, storage: str | None = None) -> str:
-    """The command line that resumes the run in a folder, with its workers and without the password of its storage."""
+def resume_command(
+    folder: Path,
+    *,
+    workers: int | None = None,
+    storage: str | None = None,
+    weights_store: str | None = None,
+    launcher: str | None = None,
+) -> str:
+    """The command line that resumes the run in a folder, with its workers and without passwords of URLs."""
     words = ["mnv2search", "run", "--resume", folder.name]
     if folder.parent == Path():  # a name alone would be looked for in results
         words += ["--output-dir", "."]
     elif folder.parent != Path("results"):
         words[-1] = str(folder)
-    if workers is not None:
-        words += ["--workers", str(workers)]
-    if storage:
-        words += ["--storage", *without_passwords([storage])]
+    given = {"--workers": workers, "--storage": storage, "--weights-store": weights_store, "--launcher": launcher}
+    for option, value in given.items():
+        if value is not None:
+            words += [option, *without_passwords([str(value)])]
     return shlex.join(words)
 
 

@@ -30,6 +30,12 @@ ROLES = ("accuracy", "latency")
     "--only", ROLES, help="Determine only accuracies or only latencies; other workers determine the rest."
 )
 @click.option(
+    "--wait",
+    type=options.Duration(),
+    metavar="TIME",
+    help="Time to wait until the storage can be reached and has the run, such as 10m (default: no time).",
+)
+@click.option(
     "--trust",
     is_flag=True,
     help="Run the programs, connect to the machines and read the data that the run names, even if you did not start "

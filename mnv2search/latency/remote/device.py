@@ -8,7 +8,7 @@ import importlib.util
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -111,6 +111,12 @@ class RemoteDevice(HostedDevice):
         question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
         answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
+
+    def step_times(self, spec: ModelSpec, *, runs: int) -> Mapping[str, float]:
+        """Median time in ms of every step of a network by its name; see `StepTimer`."""
+        artifact, settings = self._artifact(spec), self.runtime.settings(spec)
+        question: Question = {"do": "step_times", "artifact": artifact.digest, "settings": settings, "runs": runs}
+        return self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)["steps"]
 
     def _opened(self) -> DeviceInfo:
         hello = self._start()

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -80,6 +80,18 @@ def load(engine: str, folder: str, settings: Settings) -> Loaded:
     loaded = _module(engine).load(folder, settings)
     assert isinstance(loaded, Loaded)
     return loaded
+
+
+def step_times(engine: str, folder: str, settings: Settings, runs: int) -> Dict[str, float]:
+    """Median time in ms of every step of the artifact in `folder`, by its name; empty without a profiler.
+
+    An engine with a profiler has a function ``step_times(folder, settings, runs)``.
+
+    Raises:
+        EngineError: the runtime is not installed, or refuses the network.
+    """
+    timed = getattr(_module(engine), "step_times", None)
+    return {} if timed is None else dict(timed(folder, settings, runs))
 
 
 def _module(engine: str) -> ModuleType:

@@ -8,6 +8,8 @@
     ..}, ...]}`` -> ``runs``, a list of (wall, CPU) times in ns for each burst, and ``temperature_c``.
 ``output``
     ``{"do": "output", "artifact": DIGEST, "settings": {...}}`` -> ``shape`` and ``data``, base64 of float32.
+``step_times``
+    ``{"do": "step_times", "artifact": DIGEST, "settings": {...}, "runs": ..}`` -> ``steps``, times in ms by name.
 
 An error is ``{"error": MESSAGE, "kind": "engine" | "options" | "machine"}``.
 """
@@ -20,7 +22,7 @@ import os
 import shutil
 import sys
 from functools import lru_cache
-from typing import IO, List, Tuple, TypedDict, cast
+from typing import IO, Dict, List, Tuple, TypedDict, cast
 
 from mnv2search.latency.runner import engine as engines
 from mnv2search.latency.runner.cores import CoresError, pin
@@ -45,6 +47,7 @@ class Question(TypedDict, total=False):
     burst_ms: float
     warm_ms: float
     min_runs: int
+    runs: int
 
 
 class Answer(Identity, total=False):
@@ -57,6 +60,7 @@ class Answer(Identity, total=False):
     runs: List[List[Tuple[int, int]]]
     shape: List[int]
     data: str
+    steps: Dict[str, float]
 
 
 class Server:
@@ -69,8 +73,14 @@ class Server:
 
     def answer(self, question: Question) -> Answer:
         """The response to one request, which may be an error."""
+        answers = {
+            "hello": self._hello,
+            "bursts": self._bursts,
+            "output": self._output,
+            "step_times": self._step_times,
+        }
         try:
-            return {"hello": self._hello, "bursts": self._bursts, "output": self._output}[question["do"]](question)
+            return answers[question["do"]](question)
         except engines.EngineError as error:
             return {"error": str(error), "kind": "engine"}
         except CoresError as error:
@@ -104,6 +114,10 @@ class Server:
         network = self._network(question["artifact"], question["settings"])
         values = np.ascontiguousarray(network.output(), np.float32)
         return {"shape": list(values.shape), "data": base64.b64encode(values.tobytes()).decode("ascii")}
+
+    def _step_times(self, question: Question) -> Answer:
+        folder = os.path.join(self._folder, question["artifact"])
+        return {"steps": engines.step_times(self._engine, folder, question["settings"], question["runs"])}
 
     def _network(self, artifact: str, settings: engines.Settings) -> engines.Loaded:
         return self._loaded(artifact, json.dumps(settings, sort_keys=True))

@@ -49,6 +49,15 @@ def read_weights_file(path: Path) -> object:
         return read(file)
 
 
+def read_weights_content(content: bytes) -> object:
+    """The content of a file in the format of `torch.save`, as `read_weights_file` reads it.
+
+    Raises:
+        UnsafeFileError: the content cannot be read in this way.
+    """
+    return read_torch_file(io.BytesIO(content))
+
+
 def checked_state_dict(found: object, path: Path) -> dict[str, StoredArray]:
     """The state dict in a file: tensors or arrays by name.
 

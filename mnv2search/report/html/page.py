@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from mnv2search.report.diagram.svg import rules
 from mnv2search.report.rows import Rows
 from mnv2search.untrusted import escaped
 
@@ -115,9 +117,9 @@ def page(title: str, parts: Iterable[Part]) -> str:
         .render(
             title=title,
             parts=shown,
-            style=_asset("page.css"),
-            data=_escaped(data),
-            library=_compressed(PLOTLY) if data else "",
+            style=_style(),
+            data=_compressed(_json(data)),
+            library=_library() if data else "",
             script=_asset("page.js"),
             hashes=" ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts),
         )
@@ -165,7 +167,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"base64": _base64, "verbatim": Markup}
     return environment
 
@@ -176,8 +177,22 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _compressed(name: str) -> str:
-    return _base64(gzip.compress(_asset(name).encode(), compresslevel=9, mtime=0))
+def _style() -> str:
+    dark = rules(is_dark=True, prefix=":root:not([data-print]) ")
+    return f"{_asset('page.css')}{rules()}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(_escaped(value), allow_nan=False, separators=(",", ":"))
+
+
+@cache
+def _library() -> str:
+    return _compressed(_asset(PLOTLY))
+
+
+def _compressed(text: str) -> str:
+    return _base64(gzip.compress(text.encode(), compresslevel=9, mtime=0))
 
 
 def _base64(content: bytes) -> str:

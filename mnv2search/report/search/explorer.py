@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from mnv2search.accuracy.types import Accuracy, metric_text
-from mnv2search.cost import stage_costs
 from mnv2search.evaluation import Evaluation
-from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor
-from mnv2search.latency.types import DeviceInfo
+from mnv2search.latency.prediction.predictor import REMEMBERED
+from mnv2search.report.diagram.layout import drawing_of
+from mnv2search.report.diagram.svg import embedded_svg
 from mnv2search.report.html.page import Explorer, rounded
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
 from mnv2search.report.search.front import best_rival, gain_over
 from mnv2search.report.search.run import nearby_of
+from mnv2search.report.search.stages import StagePredictor, stages, timed_text, times_of
 from mnv2search.results.run_report import RunReport, evenly
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps
-from mnv2search.spec.yaml.write import stage_text
 from mnv2search.untrusted import file_name
 
 Value = tuple[float, float, float]
@@ -92,35 +90,9 @@ class _Data:
         return self.lines.setdefault(text, len(self.lines))
 
 
-@dataclass(frozen=True)
-class _Predictor:
-    """Predicts the latency of stages from all networks that a run measured."""
-
-    device: DeviceInfo
-    measured: Sequence[Evaluation]
-
-    @cached_property
-    def fitted(self) -> LatencyPredictor:
-        predictor = LatencyPredictor(self.device)
-        predictor.fit([(e.spec, e.latency.median_ms) for e in self.measured if e.latency])
-        return predictor
-
-    @property
-    def note(self) -> str:
-        """The error of the predictions; empty if there are no predictions."""
-        error = self.fitted.error
-        if error is None:
-            return ""
-        return (
-            "Times of stages are not measured. They are predicted from the "
-            f"{counted(len(self.fitted.observations), 'network')} measured in this run (mean error for a whole "
-            f"network: {100 * error:.1f} %), and are least certain for the stem and the head."
-        )
-
-
 def _add_run(data: _Data, run: RunReport, *, prefix: str) -> None:
     result, number = run.result, len(data.run_notes)
-    predictor = _Predictor(run.manifest.device, evenly(run.measured, REMEMBERED))
+    predictor = StagePredictor(run.manifest.device, evenly(run.measured, REMEMBERED))
     data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predictor.note})
     trained = {} if run.finetuned is None else {e.spec: e for e in run.finetuned.trained}
     dominated = evenly(result.dominated, MOST_OTHERS)
@@ -151,11 +123,12 @@ def _network(
     evaluation: Evaluation,
     run: RunReport,
     number: int,
-    predictor: _Predictor,
+    predictor: StagePredictor,
     trained: Evaluation | None,
 ) -> dict[str, object]:
-    spec = evaluation.spec
+    spec, laid_out = evaluation.spec, plan(evaluation.spec)
     path = _file_of(evaluation, run)
+    times = times_of(laid_out, run.block_times)
     at, said = dict(_values(data, evaluation)), list(_said(evaluation))
     if trained is not None and trained.accuracy is not None:
         at |= _accuracies(data, trained.accuracy, after=SEPARATE)
@@ -169,7 +142,9 @@ def _network(
         "notes": list(_notes_on(evaluation, run)),
         "side": str(spec.size),
         "spec": [data.line(text) for text in dumps(spec).splitlines()],
-        "stages": list(_stages(data, evaluation, predictor)),
+        "stages": list(stages(laid_out, data.line, predictor, times)),
+        "timed": "" if times is None else timed_text(times, evaluation.latency),
+        "diagram": embedded_svg(drawing_of(laid_out)),
         "file": path,
         "output": shlex.quote(f"{file_name(spec.name)}.{FORMATS.get(run.manifest.device.runtime, 'onnx')}"),
     }
@@ -247,30 +222,6 @@ def _notes_on(evaluation: Evaluation, run: RunReport) -> Iterator[str]:
         yield "not within the budget"
 
 
-def _stages(data: _Data, evaluation: Evaluation, predictor: _Predictor) -> Iterator[list[object]]:
-    """Yield for every stage: line numbers of address, row, output and scale; counts; and the predicted time in ms."""
-    laid_out = plan(evaluation.spec)
-    times = predictor.fitted.breakdown(laid_out) if predictor.note else None
-    reduction = 1
-    for stage in stage_costs(laid_out):
-        units = laid_out.units[stage.units]
-        last = units[-1]
-        reduction *= math.prod(layer.stride for unit in units for layer in unit.layers)
-        texts = (
-            stage.at,
-            stage_text(laid_out.spec, stage.at),
-            f"{last.size_out} x {last.c_out}",
-            {"stem": "stem", "last_channels": "last", "head": "head"}.get(stage.at, f"1/{reduction}"),
-        )
-        yield [
-            *map(data.line, texts),
-            stage.params,
-            stage.madds,
-            stage.peak_activation_bytes,
-            None if times is None else round(sum(times.units_ms[stage.units]), 4),
-        ]
-
-
 def _file_of(evaluation: Evaluation, run: RunReport) -> str | None:
     """The argument of commands for a network: a file or a name of the catalogue, quoted for a shell; None without."""
     if evaluation in run.result.baseline and evaluation.spec.name.startswith("mobilenet_v2_"):
@@ -313,6 +264,8 @@ def _add_published(data: _Data, run: RunReport, number: int, prefix: str) -> Non
                 "side": str(found.resolution),
                 "spec": [],
                 "stages": [],
+                "timed": "",
+                "diagram": "",
                 "file": None,
                 "output": "",
             }

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mnv2search.report.html.page import Folded, Lines, Part, Picture
-from mnv2search.report.plot import candidates_png
+from mnv2search.report.curves import candidates_chart
+from mnv2search.report.html.page import Folded, Lines, Part
 from mnv2search.report.rows import NAME, Column, Rows, counted, device_text, plus_minus, rows_of, trouble_lines
 from mnv2search.report.search.charts import charts
 from mnv2search.report.search.explorer import explorer, labels_of
@@ -25,10 +25,9 @@ def run_parts(run: RunReport) -> Iterator[Part]:
     yield explorer([run])
     yield from _front_parts(run)
     metric = next((e.accuracy.metric for e in run.result.front if e.accuracy), "")
-    curves = candidates_png(run.result.front, run.result.dominated, metric=metric)
+    curves = candidates_chart(run.result.front, run.result.dominated, metric=metric)
     if curves is not None:
-        shows = f"{metric} of each candidate on validation images after each epoch"
-        yield Picture(title="How the candidates' trainings went", png=curves, shows=shows)
+        yield curves
     yield from charts(run)
     yield Lines(title="Accuracies", lines=tuple(_accuracy_lines(run)))
     yield Lines(title="Device and noise", lines=tuple(_noise_lines(run)))

@@ -28,12 +28,14 @@ class RunDescription:
         created_at: time of creation, which distinguishes runs of the same name.
         manifest: manifest of the run as JSON.
         work: path of the folder for weights on the machine of the run.
+        store: place of the shared weights, see `WeightsStore`; empty if the evaluator has none.
     """
 
     name: str
     created_at: str
     manifest: str
     work: str
+    store: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

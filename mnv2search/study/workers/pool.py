@@ -11,6 +11,7 @@ from mnv2search.study.storage.journal import Asked
 from mnv2search.study.workers.heartbeat import BEAT_S, Pulse
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence
 from mnv2search.study.workers.shared_study import SharedStudy, Unfinished
+from mnv2search.study.workers.weights_store import WeightsStore
 
 # Shortest and longest interval at which the storage is polled; it doubles while nothing happens.
 LEAST_WAIT_S, MOST_WAIT_S = 0.02, 0.25
@@ -51,6 +52,7 @@ class WorkerPool:
 
     Args:
         count: expected number of workers; more may join.
+        store: store of shared weights; None if there are none.
         noted: called with messages about workers.
         start: starts the workers of this machine; called after the first networks were sent out.
         ended: returns the names of those child processes of this process that were workers and have ended.
@@ -65,6 +67,7 @@ class WorkerPool:
     study: SharedStudy
     count: int
     noted: Callable[[str], None]
+    store: WeightsStore | None = None
     start: Callable[[], None] = lambda: None
     ended: Callable[[], Collection[str]] = tuple
     clock: Callable[[], float] = time.monotonic
@@ -83,13 +86,22 @@ class WorkerPool:
         """Number of networks that should be pending."""
         return wanted_by(max(self.count, len(self._present), 1))
 
+    def share_weights(self, content: bytes) -> None:
+        """Write shared weights to the store, and their digest to the study."""
+        assert self.store is not None  # ensured by `worker_pool`
+        self.study.write_weights(self.store.write(content))
+
     def submit(self, pending: Pending) -> None:
         """Give a network to the next free worker."""
         self.pending[self.study.put(pending.job)] = pending
 
     def resume(self, is_new: Callable[[Job], bool]) -> Iterator[tuple[Job, Answer]]:
         """Yield new answers to jobs of an earlier part of the run, and take over its unfinished jobs."""
-        latest = {job.number: (trial_id, job, outcome) for trial_id, job, outcome in self.study.outcomes()}
+        latest = {
+            job.number: (trial_id, job, outcome)
+            for trial_id, job, outcome in self.study.outcomes()
+            if outcome is None or is_new(job)
+        }
         for trial_id, job, outcome in latest.values():
             if outcome is None and not is_new(job):
                 self.study.fail(trial_id, Failure(reason="withdrawn"))
@@ -106,16 +118,14 @@ class WorkerPool:
         """
         wait_s, ends, is_answered = LEAST_WAIT_S, self.clock() + most_s, False
         while True:
-            unfinished = self.study.unfinished()
-            for trial_id in sorted(self.pending.keys() - unfinished.keys()):
-                outcome = self.study.outcome(trial_id)
+            for trial_id, outcome in self.study.finished(self.pending.keys()).items():
                 pending = self.pending.pop(trial_id)
                 if isinstance(outcome, Answer):
                     is_answered = True
                     yield pending, outcome
                 else:
                     self._try_again(pending, outcome)
-            self._look_at_workers(unfinished)
+            self._look_at_workers()
             if is_answered or not self.pending or self.clock() >= ends:
                 return
             self.sleep(wait_s)
@@ -140,7 +150,7 @@ class WorkerPool:
             )
         self.submit(replace(pending, failures=failures))
 
-    def _look_at_workers(self, unfinished: Mapping[int, Unfinished]) -> None:
+    def _look_at_workers(self) -> None:
         """Update the list of workers, and give the networks of dead workers to others."""
         ended = set(self.ended())
         if self.clock() - self._looked_at < BEAT_S and ended == self._ended:
@@ -156,7 +166,7 @@ class WorkerPool:
             if one.left is None and not is_dead:
                 present[name] = one
         self._present = present
-        self._put_back(unfinished)
+        self._put_back(self.study.unfinished())
         if self.count and len(ended) >= self.count and not present:
             raise EvaluatorError(
                 "all workers have ended", hint="see their messages above, then resume the run with the same command"

@@ -35,6 +35,8 @@ class _Coordinator:
 
     def run(self) -> None:
         state, pool = self._state, self._pool
+        if state.plan.is_prepared:
+            pool.share_weights(state.evaluator.shared_weights())
         self._resume()
         self._design.extend(initial_design(state, known=(*state.networks, *self._pending)))
         self._fill()

@@ -1,29 +1,33 @@
-"""The Optuna study that a run and its workers share: networks to evaluate, answers, and the state of the workers.
+"""The Optuna studies that a run and its workers share: networks to evaluate, answers, and the state of the workers.
 
 The run adds a waiting trial for each network. A worker starts the trial, which only one worker can do, and finishes
-it with an answer in the attributes of the trial. These trials have no parameters, because Optuna needs several
-statements to write each parameter; the study file in the folder of the run has the parameters.
+it with an answer in the attributes of the trial. These trials have no parameters, which the study file in the folder
+of the run has.
+
+The attributes of one study hold the state of the run and its workers. The trials are in further studies, its parts,
+of at most `MOST_TRIALS` each, because Optuna's storage proxy reads all trials of a study.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from mnv2search.errors import RecordError, StorageError
-from mnv2search.locking import file_lock
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Role, RunDescription
+from mnv2search.study.workers.proxy_trials import ProxyTrials
 from mnv2search.study.workers.storage_url import (
     LostStorageError,
     add_state_index,
@@ -33,13 +37,17 @@ from mnv2search.study.workers.storage_url import (
     sqlite_file,
     storage_errors,
 )
+from mnv2search.study.workers.trials import UNFINISHED, DatabaseTrials, StoredTrial, Trials
 
 T = TypeVar("T")
 Status = Literal["running", "finished", "interrupted"]
 # How long an operation is tried again while the storage cannot be reached, and the pause before each attempt.
 PATIENCE_S, RETRY_S = 120.0, 1.0
 # Attributes of the study.
-RUN, STATUS, OWNER, WORKER = "mnv2search", "status", "owner", "worker:"
+RUN, STATUS, OWNER, WEIGHTS, WORKER = "mnv2search", "status", "owner", "weights", "worker:"
+# Ids of the parts: all, and those that may have unfinished trials.
+PARTS, OPEN_PARTS = "parts", "open_parts"
+MOST_TRIALS = 1000
 # Attributes of a trial.
 JOB, TAKEN_BY, ANSWER, FAILURE = "job", "worker", "answer", "failure"
 DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)
@@ -51,6 +59,14 @@ class Unfinished:
 
     job: Job
     worker: str | None
+
+
+class Signals(NamedTuple):
+    """What a run tells its workers: its status, its count of heartbeats, and the digest of its shared weights."""
+
+    status: str
+    beat: object
+    weights: str | None
 
 
 class SharedStudy:
@@ -66,10 +82,11 @@ class SharedStudy:
 
     def __init__(self, url: str, storage: BaseStorage, study_id: int) -> None:
         self._url, self._storage, self._id = url, storage, study_id
+        self._study = self._part(study_id)
+        self._parts: dict[int, Trials] = {}  # that may have unfinished trials, in order
+        self._room = 0  # in the latest part, if this process added it
         self._has_rivals = False
         self.patience_s = PATIENCE_S
-        file = sqlite_file(url)
-        self._lock_path: Path | None = None if file is None else file.with_name(f"{file.name}.lock")
 
     @classmethod
     def create(cls, url: str, run: RunDescription, *, replaces: bool) -> SharedStudy:
@@ -95,7 +112,9 @@ class SharedStudy:
             study_id = _new_study(storage, run) if earlier is None else earlier.study_id
             storage.set_study_user_attr(study_id, RUN, msgspec.to_builtins(run))
             storage.set_study_user_attr(study_id, STATUS, "running")
-            return cls(url, storage, study_id)
+            study = cls(url, storage, study_id)
+            study.signals()
+            return study
 
     @classmethod
     def join(cls, url: str, name: str) -> SharedStudy:
@@ -116,7 +135,9 @@ class SharedStudy:
             runs = sorted(named, key=lambda one: (one.status == "running", one.created_at))
             if not runs:
                 raise missing
-            return cls(url, storage, runs[-1].study_id)
+            study = cls(url, storage, runs[-1].study_id)
+            study.signals()
+            return study
 
     def __enter__(self) -> Self:
         return self
@@ -129,35 +150,33 @@ class SharedStudy:
 
     def put(self, job: Job) -> int:
         """Add a network to evaluate; returns the id of its trial."""
-        waiting = FrozenTrial(
-            number=-1,
-            trial_id=-1,
-            state=TrialState.WAITING,
-            value=None,
-            values=None,
-            datetime_start=None,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={JOB: msgspec.to_builtins(job)},
-            system_attrs={},
-            intermediate_values={},
-        )
-        return self._call(lambda: self._storage.create_new_trial(self._id, waiting))
+        if not self._room:
+            self._call(self._add_part)
+        trial_id = self._call(lambda: self._latest.add({JOB: job}))
+        self._room -= 1
+        return trial_id
 
     def unfinished(self) -> dict[int, Unfinished]:
-        """The waiting and running trials by id, in order."""
-        found = self._trials(TrialState.WAITING, TrialState.RUNNING)
-        return {trial._trial_id: _unfinished(trial) for trial in found}
+        """The waiting and running trials by id, in order; workers no longer look at parts without such trials."""
+        found = {
+            study_id: self._call(partial(part.with_states, UNFINISHED)) for study_id, part in self._parts.items()
+        }
+        if done := [study_id for study_id in list(found)[:-1] if not found[study_id]]:
+            for study_id in done:
+                del self._parts[study_id]
+            self._call(lambda: self._storage.set_study_user_attr(self._id, OPEN_PARTS, list(self._parts)))
+        return {trial.trial_id: _unfinished(trial) for trials in found.values() for trial in trials}
 
-    def outcome(self, trial_id: int) -> Answer | Failure:
-        """The answer or the failure of a finished trial."""
-        return _outcome(self._call(lambda: self._storage.get_trial(trial_id)))
+    def finished(self, ids: Collection[int]) -> dict[int, Answer | Failure]:
+        """The answers or failures of those of these trials that are finished, in order."""
+        found = self._call(lambda: self._study.finished(ids)) if ids else []
+        return {trial.trial_id: _outcome(trial) for trial in found}
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:
         """Yield id, network and outcome (None if unfinished) of every trial, in order."""
-        for trial in self._trials(*TrialState):
-            yield trial._trial_id, _job(trial), _outcome(trial) if trial.state.is_finished() else None
+        for study_id in self._ids(PARTS):
+            for trial in self._call(partial(self._part(study_id).with_states, TrialState)):
+                yield trial.trial_id, _job(trial), None if trial.state in UNFINISHED else _outcome(trial)
 
     def presences(self) -> tuple[Presence, ...]:
         """The last reports of all workers that ever joined."""
@@ -168,6 +187,10 @@ class SharedStudy:
         """Write the status of the run, from which workers see whether the run still needs them."""
         self._write(STATUS, status)
 
+    def write_weights(self, digest: str) -> None:
+        """Write the digest of the shared weights, without which workers do not begin."""
+        self._call(lambda: self._storage.set_study_user_attr(self._id, WEIGHTS, digest))
+
     # -- workers ---------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, *, only: Role | None = None) -> tuple[int, Job] | None:
@@ -176,24 +199,29 @@ class SharedStudy:
         The first waiting trial is tried first. Once another worker has been quicker, the order is random, because
         otherwise all workers would compete for the first trial.
         """
-        found = [(trial._trial_id, _job(trial)) for trial in self._trials(TrialState.WAITING)]
-        waiting = [(trial_id, job) for trial_id, job in found if job.suits(only)]
-        if self._has_rivals:
-            random.shuffle(waiting)
-        for trial_id, job in waiting:
-            if self._change(trial_id, TrialState.RUNNING) and self._set(trial_id, TAKEN_BY, worker):
-                return trial_id, job
-            self._has_rivals = True
+
+        def choose(waiting: list[StoredTrial]) -> Iterator[StoredTrial]:
+            suitable = [trial for trial in waiting if _job(trial).suits(only)]
+            if self._has_rivals:
+                random.shuffle(suitable)
+            for trial in suitable:
+                yield trial
+                self._has_rivals = True  # another worker was quicker
+
+        for part in self._parts.values():
+            if (claimed := self._call(partial(part.claim, choose, {TAKEN_BY: worker}))) is not None:
+                return claimed.trial_id, _job(claimed)
         return None
 
     def finish(self, trial_id: int, answer: Answer) -> bool:
         """Finish a trial with an answer; returns False if the run has already ended the trial."""
         accuracy = 0.0 if answer.accuracy is None else answer.accuracy.rank
-        return self._end(trial_id, TrialState.COMPLETE, ANSWER, answer, [accuracy, answer.latency.median_ms])
+        values = [accuracy, answer.latency.median_ms]
+        return self._call(lambda: self._study.end(trial_id, TrialState.COMPLETE, {ANSWER: answer}, values))
 
     def fail(self, trial_id: int, failure: Failure) -> bool:
         """End a trial without an answer; returns False if it is already finished."""
-        return self._end(trial_id, TrialState.FAIL, FAILURE, failure, None)
+        return self._call(lambda: self._study.end(trial_id, TrialState.FAIL, {FAILURE: failure}))
 
     def report(self, presence: Presence) -> None:
         """Write the state of a worker."""
@@ -203,10 +231,12 @@ class SharedStudy:
         """Write the heartbeat of the run."""
         self._write(OWNER, count)
 
-    @property
-    def status(self) -> str:
-        """The status of the run, see `Status`."""
-        return str(self.attributes().get(STATUS))
+    def signals(self) -> Signals:
+        """What the run tells its workers; `claim` then knows the parts of the study."""
+        found = self._call(lambda: self._study.study_attributes((STATUS, OWNER, WEIGHTS, OPEN_PARTS)))
+        weights, ids = found.get(WEIGHTS), _as(list[int], found.get(OPEN_PARTS, []))
+        self._parts = {study_id: self._parts.get(study_id) or self._part(study_id) for study_id in ids}
+        return Signals(str(found.get(STATUS)), found.get(OWNER), None if weights is None else str(weights))
 
     @property
     def run(self) -> RunDescription:
@@ -214,41 +244,34 @@ class SharedStudy:
         return _as(RunDescription, self.attributes().get(RUN))
 
     def attributes(self) -> dict[str, Any]:
-        """The attributes of the study: `RUN`, `STATUS`, `OWNER`, and one for each worker."""
+        """The attributes of the study: `RUN`, `STATUS`, `OWNER`, `WEIGHTS`, and one for each worker."""
         return self._call(lambda: self._storage.get_study_user_attrs(self._id))
 
     # -- storage ---------------------------------------------------------------------------------------------------
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        found = self._call(lambda: self._storage.get_all_trials(self._id, deepcopy=False, states=states))
-        return sorted(found, key=lambda trial: trial._trial_id)
+    @property
+    def _latest(self) -> Trials:
+        return next(reversed(self._parts.values()))
+
+    def _part(self, study_id: int) -> Trials:
+        if isinstance(self._storage, RDBStorage):
+            return DatabaseTrials(self._storage, study_id)
+        return ProxyTrials(self._storage, study_id)
+
+    def _ids(self, key: str) -> list[int]:
+        return _as(list[int], self._call(lambda: self._study.study_attributes([key])).get(key, []))
+
+    def _add_part(self) -> None:
+        """Add a part of the study, to which only this process adds trials."""
+        name = f"{self.run.name} {self.run.created_at} part {secrets.token_hex(4)}"
+        study_id = self._storage.create_new_study(DIRECTIONS, name)
+        self._storage.set_study_user_attr(self._id, PARTS, [*self._ids(PARTS), study_id])
+        self._storage.set_study_user_attr(self._id, OPEN_PARTS, [*self._parts, study_id])
+        self._parts[study_id], self._room = self._part(study_id), MOST_TRIALS
 
     def _write(self, key: str, value: object) -> None:
         with storage_errors(self._url):
             self._storage.set_study_user_attr(self._id, key, value)
-
-    def _end(
-        self, trial_id: int, state: TrialState, key: str, value: Answer | Failure, values: list[float] | None
-    ) -> bool:
-        return self._set(trial_id, key, msgspec.to_builtins(value)) and self._change(trial_id, state, values)
-
-    def _set(self, trial_id: int, key: str, value: object) -> bool:
-        """Set an attribute of a trial; returns False if the trial is already finished."""
-        try:
-            self._call(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
-        except UpdateFinishedTrialError:
-            return False
-        return True
-
-    def _change(self, trial_id: int, state: TrialState, values: list[float] | None = None) -> bool:
-        """Change the state of a trial; returns False if another process was quicker, or if the trial is finished."""
-        # SQLite has no row locks, so two processes could start the same trial
-        lock = contextlib.nullcontext() if self._lock_path is None else file_lock(self._lock_path)
-        try:
-            with lock:
-                return self._call(lambda: self._storage.set_trial_state_values(trial_id, state, values))
-        except UpdateFinishedTrialError:
-            return False
 
     def _call(self, operation: Callable[[], T]) -> T:
         """Call an operation, and try again while the storage cannot be reached, for instance because it restarts.
@@ -300,19 +323,19 @@ def _new_study(storage: BaseStorage, run: RunDescription) -> int:
     return storage.get_study_id_from_name(name)
 
 
-def _unfinished(trial: FrozenTrial) -> Unfinished:
+def _unfinished(trial: StoredTrial) -> Unfinished:
     is_running = trial.state == TrialState.RUNNING
-    return Unfinished(job=_job(trial), worker=str(trial.user_attrs.get(TAKEN_BY, "")) if is_running else None)
+    return Unfinished(job=_job(trial), worker=str(trial.attributes.get(TAKEN_BY, "")) if is_running else None)
 
 
-def _job(trial: FrozenTrial) -> Job:
-    return _as(Job, trial.user_attrs.get(JOB))
+def _job(trial: StoredTrial) -> Job:
+    return _as(Job, trial.attributes.get(JOB))
 
 
-def _outcome(trial: FrozenTrial) -> Answer | Failure:
+def _outcome(trial: StoredTrial) -> Answer | Failure:
     if trial.state == TrialState.COMPLETE:
-        return _as(Answer, trial.user_attrs.get(ANSWER))
-    return _as(Failure, trial.user_attrs.get(FAILURE, {"reason": "lost"}))
+        return _as(Answer, trial.attributes.get(ANSWER))
+    return _as(Failure, trial.attributes.get(FAILURE, {"reason": "lost"}))
 
 
 def _as(kind: type[T], value: object) -> T:

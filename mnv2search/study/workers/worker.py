@@ -14,21 +14,23 @@ from mnv2search.evaluation import Budget, completed
 from mnv2search.spec.space import SearchSpace, resolve
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Worker
-from mnv2search.study.workers.heartbeat import Pulse, beating
+from mnv2search.study.workers.heartbeat import BEAT_S, Pulse, beating
 from mnv2search.study.workers.jobs import Answer, Failure, Job, Presence, Reason
-from mnv2search.study.workers.shared_study import OWNER, STATUS, SharedStudy
+from mnv2search.study.workers.shared_study import SharedStudy
+from mnv2search.study.workers.weights_store import WeightsStore
 
 # Shortest and longest interval at which a worker polls for a waiting network.
 LEAST_WAIT_S, MOST_WAIT_S = 0.01, 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NetworkEvaluator:
     """Evaluates the networks of a run in a worker.
 
     Attributes:
         evaluator: evaluator; None for the role `latency`.
         latency: latency model; None for the role `accuracy`.
+        store: store of the shared weights that the evaluator needs; None if it needs none.
     """
 
     space: SearchSpace
@@ -36,6 +38,22 @@ class NetworkEvaluator:
     seed: int
     evaluator: Evaluator | None
     latency: LatencyModel | None
+    store: WeightsStore | None = None
+    _loaded: str | None = None
+
+    def is_ready(self, digest: str | None) -> bool:
+        """Whether networks can be evaluated; loads the shared weights once the run has written their digest.
+
+        Raises:
+            EvaluatorError: the weights do not suit the images of this machine.
+            StorageError: the weights cannot be read.
+        """
+        if self.evaluator is None or self.store is None:
+            return True
+        if digest is not None and digest != self._loaded:
+            self.evaluator.use_shared_weights(self.space, self.store.read(digest))
+            self._loaded = digest
+        return digest is not None
 
     def answer(self, job: Job, *, worker: Worker, clock: Callable[[], float]) -> Answer:
         """Measure the latency unless it is known, and determine the accuracy if the network fits the budget.
@@ -92,13 +110,16 @@ def work(
         StorageError: the storage cannot be used.
     """
     count, wait_s, pulse, left = 0, LEAST_WAIT_S, Pulse(clock=clock), "the run has ended"
+    claimed, looked_at, is_ready = None, clock(), False
     try:
         with beating(lambda beat: study.report(replace(presence, beat=beat))):
             while True:
-                attributes = study.attributes()
-                if attributes.get(STATUS) != "running" or pulse.is_silent(OWNER, attributes.get(OWNER)):
-                    return count
-                claimed = study.claim(presence.worker.name, only=presence.only)
+                if claimed is None or clock() - looked_at >= BEAT_S:
+                    looked_at, signals = clock(), study.signals()
+                    if signals.status != "running" or pulse.is_silent("run", signals.beat):
+                        return count
+                    is_ready = evaluator.is_ready(signals.weights)
+                claimed = study.claim(presence.worker.name, only=presence.only) if is_ready else None
                 if claimed is None:
                     sleep(wait_s)
                     wait_s = min(2 * wait_s, MOST_WAIT_S)

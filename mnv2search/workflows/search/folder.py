@@ -25,7 +25,7 @@ STUDY_FILE = "study.sqlite3"
 STUDY_JOURNAL = f"{STUDY_FILE}-journal"
 # Default storage of a run with workers, and all files that belong to it.
 OWN_STORAGE = "workers.sqlite3"
-STORAGE_FILES = tuple(f"{OWN_STORAGE}{suffix}" for suffix in ("", "-wal", "-shm", ".lock"))
+STORAGE_FILES = tuple(f"{OWN_STORAGE}{suffix}" for suffix in ("", "-wal", "-shm"))
 # Folder of an evaluator's own files, such as the weights of a supernet.
 WORK = "work"
 

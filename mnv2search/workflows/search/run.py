@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.errors import OptionError
+from mnv2search.errors import DeviceError, OptionError
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
-from mnv2search.results.finetuning import finetuned_of_run
+from mnv2search.report.search.front import best_rival
+from mnv2search.results.block_times import BLOCK_TIMES, write_block_times
+from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.results.outcome import Outcome
 from mnv2search.spec.model_spec import ModelSpec
@@ -29,6 +31,7 @@ from mnv2search.study.deadline import Deadline
 from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
+from mnv2search.workflows.devices.block_times import block_times_of
 from mnv2search.workflows.devices.probe import probe_device
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
@@ -182,7 +185,7 @@ def _searched(
         if request.finetunes and goes_beyond:
             set_aside(folder)
         result, notes = _result(search, log)
-    outcome = _finished(folder, request, result, evaluator, log, division.shares, progressed, clock)
+    outcome = _finished(folder, request, result, device, evaluator, log, division.shares, progressed, clock)
     return replace(outcome, notes=(*notes, *outcome.notes))
 
 
@@ -226,6 +229,7 @@ def _finished(
     folder: Path,
     request: Request,
     result: SearchResult,
+    device: LatencyDevice,
     evaluator: Evaluator,
     log: RunLog,
     shares: TimeShares,
@@ -252,7 +256,8 @@ def _finished(
         log.manifest = replace(log.manifest, elapsed_s=whole.elapsed_s)
         log.interrupt()
         raise
-    result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained))
+    untimed = _time_blocks(folder, device, result, finetuned)
+    result = replace(result, elapsed_s=whole.elapsed_s, notes=(*result.notes, *untrained, *untimed))
     status: Status = "finished" if result.front else "nothing fits"
     manifest = replace(
         log.manifest,
@@ -265,6 +270,23 @@ def _finished(
     write_report(run_report_of(folder, manifest, result, finetuned))
     log.write(manifest)
     return Outcome(folder=folder, manifest=log.manifest, result=result, finetuned=finetuned, notes=result.notes)
+
+
+def _time_blocks(
+    folder: Path, device: LatencyDevice, result: SearchResult, finetuned: Finetuned | None
+) -> tuple[str, ...]:
+    """Measure the time of blocks of the front and of its rival, the network to ship first; a note if that fails."""
+    shipped = () if finetuned is None else (finetuned.trained[finetuned.best],)
+    ship = () if result.ship is None else (result.ship,)
+    rivals = [best_rival(one, result.rivals_of(one)) for one in ship]
+    networks = (*shipped, *ship, *result.front, *(one for one in rivals if one is not None))
+    try:
+        times = block_times_of(device, list(dict.fromkeys(one.spec for one in networks)))
+    except DeviceError as error:
+        return (f"the times of blocks could not be measured: {error.message}",)
+    if times:
+        write_block_times(folder / BLOCK_TIMES, times)
+    return ()
 
 
 def _saved(search: Search) -> tuple[str, ...]:

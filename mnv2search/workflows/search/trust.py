@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnv2search.accuracy.registry import evaluator_effects
@@ -35,15 +36,17 @@ def remember(manifest: Manifest) -> tuple[str, ...]:
     return ()
 
 
-def check_trust(folder: Path | str, manifest: Manifest, *, hint: str, evaluates: bool = True) -> None:
+def check_trust(
+    folder: Path | str, manifest: Manifest, *, hint: str, evaluates: bool = True, others: Sequence[str] = ()
+) -> None:
     """Refuse a folder that does more than measure locally, unless this user started its run on this machine.
 
-    `evaluates` is True if its evaluator is opened too.
+    `evaluates` is True if its evaluator is opened too; `others` are further effects.
 
     Raises:
         RecordError: the folder is not trusted; the message lists what its manifest asks for.
     """
-    effects = _effects(manifest) if evaluates else device_effects(manifest.device.name)
+    effects = (*(_effects(manifest) if evaluates else device_effects(manifest.device.name)), *others)
     if not effects or _is_ours(_path(manifest)):
         return
     told = "\n".join(f"  {effect}" for effect in effects)

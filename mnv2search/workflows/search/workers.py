@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,35 +12,45 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
 from mnv2search.display import Displayed
-from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, StorageError
+from mnv2search.latency.device import processors
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import DeviceInfo
+from mnv2search.model.memory import memory_bytes
 from mnv2search.results.manifest import Manifest, manifest_json
+from mnv2search.study.deadline import seconds_of
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Settings, Worker
 from mnv2search.study.workers.heartbeat import beating
 from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
-from mnv2search.study.workers.shared_study import SharedStudy, Status
-from mnv2search.study.workers.storage_url import masked, sqlite_file
+from mnv2search.study.workers.shared_study import PATIENCE_S, RETRY_S, SharedStudy, Status
+from mnv2search.study.workers.storage_url import LostStorageError, masked, sqlite_file
+from mnv2search.study.workers.weights_store import WeightsStore
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
-from mnv2search.workflows.search.request import Request, shared_weights_error
+from mnv2search.workflows.search.ray_workers import RAY, RayWorkers, ray_options
+from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
 # Environment variable for the default of `--storage`.
 STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
+# Private memory of a worker before its first network, measured with ONNX Runtime, without and with PyTorch.
+WORKER_BYTES, TRAINING_WORKER_BYTES = 130_000_000, 190_000_000
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
+# Time for which the workers of a run wait for the storage when they start, as they do later.
+OUTAGE_S = PATIENCE_S
 
 
 class LocalWorkers:
@@ -52,6 +63,7 @@ class LocalWorkers:
     def start(self) -> None:
         """Start the processes; their errors are printed to stderr."""
         words = [sys.executable, "-m", "mnv2search", "worker", self._run, "--trust", "--quiet"]
+        words += ["--wait", f"{OUTAGE_S:g}s"]
         for _ in range(self._count):
             process = subprocess.Popen(
                 words,
@@ -104,31 +116,90 @@ def worker_pool(
     if request.workers is None and not request.storage:
         yield None
         return
+    count = 1 if request.workers is None else request.workers
+    each = WORKER_BYTES if evaluator.task is None else TRAINING_WORKER_BYTES
+    if not request.launcher.startswith(RAY):
+        check_count(count, each=each, memory=memory_bytes(), cores=processors(), noted=noted)
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
+    store = _weights_store(folder, evaluator, request)
     run = RunDescription(
         name=folder.name,
         created_at=manifest.created_at,
         manifest=manifest_json(manifest),
         work=str((folder / WORK).absolute()),
+        store="" if store is None else store.place,
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
-    count = 1 if request.workers is None else request.workers
-    local = LocalWorkers(folder.name, url, count=count)
+    launched = _launched(request, folder.name, url, count=count, noted=noted)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
         if not count:
             noted(f"waiting for workers: mnv2search worker {folder.name} --storage {masked(url)}")
         try:
             with beating(study.beat):
-                yield WorkerPool(study=study, count=count, noted=noted, start=local.start, ended=local.ended)
+                yield WorkerPool(
+                    study=study, count=count, noted=noted, store=store, start=launched.start, ended=launched.ended
+                )
             status = "finished"
         finally:
             with contextlib.suppress(StorageError):
                 study.write_status(status)
-            local.stop(at_once=status != "finished")
+            launched.stop(at_once=status != "finished")
+
+
+def _launched(
+    request: Request, run: str, url: str, *, count: int, noted: Callable[[str], None]
+) -> LocalWorkers | RayWorkers:
+    """The workers that a run starts by itself."""
+    if not request.launcher.startswith(RAY):
+        return LocalWorkers(run, url, count=count)
+    options = ray_options(request.launcher)
+    task = partial(work_in_task, run, url, options.only)
+    return RayWorkers(task, options, count=count, leave_s=LEAVE_S, noted=noted)
+
+
+def work_in_task(run: str, url: str, only: Role | None) -> tuple[str, str]:
+    """Evaluate networks of a run until it has ended; returns the name of the worker, and its error or ""."""
+    try:
+        done = join_run(run, storage=url, only=only, trust=True, wait=OUTAGE_S)
+    except Mnv2SearchError as error:
+        return worker_name(), error.message
+    return done.worker, ""
+
+
+def _weights_store(folder: Path, evaluator: Evaluator, request: Request) -> WeightsStore | None:
+    """The store of shared weights, by default the folder of the run; None if the evaluator has none."""
+    if not evaluator.can_share_weights:
+        return None
+    place = request.weights_store or str(folder / WORK)
+    store = WeightsStore(place if "://" in place else str(Path(place).absolute()))
+    store.check()
+    return store
+
+
+def check_count(count: int, *, each: int, memory: int, cores: int, noted: Callable[[str], None]) -> None:
+    """Refuse more workers than the memory of this machine holds, and note that they share its processors.
+
+    `each` is the memory of a worker in bytes, and `memory` that of the machine.
+
+    Raises:
+        OptionError: the workers need more memory than there is.
+    """
+    if count * each > memory:
+        raise OptionError(
+            f"{count} workers need at least {count * each / 1e9:,.1f} GB of memory, but this machine has "
+            f"{memory / 1e9:,.1f} GB",
+            hint=f"give at most --workers {memory // each}, and start others on other machines with "
+            "`mnv2search worker`",
+        )
+    if count > cores:
+        noted(
+            f"{count} workers share {cores} processor{'s' * (cores > 1)}: more workers than processors help only if "
+            "an evaluation waits, for instance for a GPU or another machine"
+        )
 
 
 def _check_storage(url: str) -> None:
@@ -140,8 +211,11 @@ def _check_storage(url: str) -> None:
 
 def _check_evaluator(evaluator: Evaluator, settings: Settings, noted: Callable[[str], None]) -> None:
     """Refuse searches that workers cannot evaluate, and note that trainings are not stopped early."""
-    if evaluator.method == "shared weights":
-        raise shared_weights_error()
+    if evaluator.method == "shared weights" and not evaluator.can_share_weights:
+        raise OptionError(
+            "the weights that this evaluator prepares cannot be passed to workers",
+            hint="leave out --workers and --storage, or train every network: --accuracy train",
+        )
     if evaluator.is_timed and settings.time_s is not None:
         raise OptionError("workers cannot fit their trainings into --time", hint="use --trials instead of --time")
     if evaluator.halving is not None:
@@ -173,6 +247,7 @@ def join_run(
     storage: str,
     device: str | None = None,
     only: Role | None = None,
+    wait: float | str | None = None,
     trust: bool = False,
     on_progress: Callable[[str, int], None] = lambda _name, _count: None,
 ) -> WorkerResult:
@@ -183,6 +258,7 @@ def join_run(
         storage: file or URL of the storage.
         device: device to measure on; None takes the device of the run.
         only: the only value to determine, ``accuracy`` or ``latency``; None determines both.
+        wait: time to wait for the storage, and for the run in it, in seconds or as text; None does not wait.
         trust: use the programs, machines and data that the run names, even if someone else started the run.
         on_progress: called before each evaluation, with the name of the network and the number evaluated so far.
 
@@ -193,14 +269,34 @@ def join_run(
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
-    with SharedStudy.join(storage, name) as study:
-        count = _work(study, name, device=device, only=only, trusts=trust, told=on_progress)
-        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.status)
+    with _joined(storage, name, wait_s=seconds_of(wait) or 0.0) as study:
+        worker = Worker(name=_new_name(study), host=socket.gethostname())
+        count = _work(study, name, worker, device=device, only=only, trusts=trust, told=on_progress)
+        return WorkerResult(worker=worker.name, run=name, evaluated=count, status=study.signals().status)
+
+
+def _joined(storage: str, name: str, *, wait_s: float) -> SharedStudy:
+    """The study of a run, as soon as the storage can be reached and has it."""
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            return SharedStudy.join(storage, name)
+        except (LostStorageError, RecordError):
+            if time.monotonic() >= ends:
+                raise
+        time.sleep(RETRY_S)
+
+
+def _new_name(study: SharedStudy) -> str:
+    """A name that no worker of the run has had: a container that is started again keeps host and process number."""
+    name, taken = worker_name(), {one.worker.name for one in study.presences()}
+    return f"{name}-{secrets.token_hex(4)}" if name in taken else name
 
 
 def _work(
     study: SharedStudy,
     name: str,
+    worker: Worker,
     *,
     device: str | None,
     only: Role | None,
@@ -212,12 +308,16 @@ def _work(
         manifest = json_as(Manifest, run.manifest)
     except UnsafeFileError as error:
         raise RecordError(f"the run {name!r} in the storage cannot be read: {error}") from error
+    store = WeightsStore(run.store) if run.store and only != "latency" else None
     if not trusts:
         check_trust(
-            f"{name} in this storage", manifest, hint="if you trust it, add --trust", evaluates=only != "latency"
+            f"{name} in this storage",
+            manifest,
+            hint="if you trust it, add --trust",
+            evaluates=only != "latency",
+            others=() if store is None else (f"read shared weights from {store}",),
         )
     space = space_of_run(name, manifest)
-    worker = Worker(name=worker_name(), host=socket.gethostname())
     with ExitStack() as stack:
         evaluator = None if only == "latency" else open_evaluator(manifest.evaluator)
         if evaluator is not None and Path(run.work).is_dir():
@@ -232,7 +332,12 @@ def _work(
                 opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=time.monotonic
             )
         networks = NetworkEvaluator(
-            space=space, budget=manifest.budget, seed=manifest.seed, evaluator=evaluator, latency=latency
+            space=space,
+            budget=manifest.budget,
+            seed=manifest.seed,
+            evaluator=evaluator,
+            latency=latency,
+            store=store,
         )
         return work(study, networks, Presence(worker=worker, device=named, only=only), told=told)
 

@@ -186,6 +186,7 @@ def _write(report: TrainingReport, test: Sized, on_note: Callable[[str], None]) 
         title=f"Training of {report.spec.name} for {report.task}",
         lines=[*faults_lines(report.faults), *training_lines(report)],
         batch=min(report.recipe.batch, len(report.data.part("train"))),
+        best_step=report.trained.best_step,
         parts=[*evaluation_parts(measured, report.data.classes, report.worst, test, note=training_note(report))],
         on_note=on_note,
     )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from mnv2search.atomic import write_text
 from mnv2search.errors import RecordError, TrainingError
-from mnv2search.report.html.page import Lines, Part, Picture, page
-from mnv2search.report.plot import MAX_HISTORY_BYTES, Evaluated, history_of, training_png
+from mnv2search.report.curves import MAX_HISTORY_BYTES, Evaluated, history_of, training_charts
+from mnv2search.report.html.page import Lines, Part, page
+from mnv2search.report.plot import training_png
 from mnv2search.report.rows import counted
 from mnv2search.tasks.metrics import Metrics
 from mnv2search.training.checkpoint import write_whole
@@ -104,17 +105,19 @@ def write_page(
     title: str,
     lines: Sequence[str],
     batch: int,
+    best_step: int | None = None,
     parts: Sequence[Part] = (),
     on_note: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes report damaged log lines."""
+    """Write ``curves.png``, and ``report.html`` with lines, curves and `parts`; notes report damaged log lines.
+
+    `best_step` is the step after which the weights were kept.
+    """
     shown: list[Part] = [Lines(title="Results", lines=tuple(lines))]
     evaluations = _evaluations(folder / HISTORY, on_note)
     if evaluations:
-        curves = training_png(evaluations, batch=batch)
-        write_whole(folder / CURVES, curves)
-        shows = "training loss and metrics on validation images over the steps"
-        shown.append(Picture(title="Training curves", png=curves, shows=shows))
+        write_whole(folder / CURVES, training_png(evaluations, batch=batch))
+        shown += training_charts(evaluations, batch=batch, best_step=best_step)
     write_text(folder / PAGE, page(title, [*shown, *parts]))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, needs_chromium, opened
+from browser import chromium, needs_chromium, opened, with_data
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
@@ -116,6 +116,18 @@ def test_an_address_and_the_name_in_a_table_select_a_network(
         )
 
 
+def test_the_panel_shows_the_block_diagram_of_the_selected_network(
+    browser: Browser, report: Path, front: tuple[str, ...]
+) -> None:
+    with opened(browser, report, place=f"#network={front[0]}") as page:
+        assert page.text_content(".panel .diagram title") == f"Block diagram of {front[0]}"
+        box = page.locator(".panel .diagram .block").first
+        assert box.evaluate("box => box.getBoundingClientRect().width") == pytest.approx(250, abs=1)
+        assert box.evaluate("box => getComputedStyle(box).fill") == "rgb(220, 232, 253)"
+        page.select_option(NETWORK, label=front[-1])
+        assert page.text_content(".panel .diagram title") == f"Block diagram of {front[-1]}"
+
+
 def test_filters_and_axes_change_what_is_drawn(browser: Browser, report: Path) -> None:
     with opened(browser, report) as page:
         page.fill("input[name=params]", "0.0001")
@@ -183,7 +195,7 @@ def test_texts_of_a_file_are_not_read_as_html(
     browser: Browser, report: Path, tmp_path: Path, front: tuple[str, ...]
 ) -> None:
     hostile = "<img src=x onerror=alert(1)></script><b>"
-    text = report.read_text().replace(json.dumps(front[0]), json.dumps(hostile).replace("<", "\\u003c"))
+    text = with_data(report.read_text(), lambda data: data.replace(json.dumps(front[0]), json.dumps(hostile)))
     (tmp_path / "hostile.html").write_text(text)
     with opened(browser, tmp_path / "hostile.html") as page:
         page.select_option(NETWORK, label=hostile)

@@ -15,8 +15,10 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.html.page import page
 from mnv2search.report.search.explorer import MOST_OTHERS, explorer
+from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.run_report import RunReport
+from mnv2search.spec.plan import plan
 from mnv2search.study.results import result_of
 from mnv2search.tasks.metrics import Metrics, share
 from mnv2search.workflows.search.log import recall, recorded, space_of_run
@@ -78,7 +80,35 @@ def test_times_of_stages_are_called_predicted_and_add_up_to_the_latency(report: 
     data = data_of(report)
     one = networks_of(data, "front")[0]
     assert "predicted" in data["runNotes"][0]["predicted"]
-    assert sum(stage[-1] for stage in one["stages"]) == pytest.approx(one["at"]["latency"][0], rel=0.1)
+    assert sum(stage[-2] for stage in one["stages"]) == pytest.approx(one["at"]["latency"][0], rel=0.1)
+    assert {stage[-1] for stage in one["stages"]} == {None}
+
+
+def test_measured_times_of_stages_are_added_up_from_units_and_called_measured(report: RunReport) -> None:
+    first = report.result.front[0].spec
+    units = len(plan(first).units)
+    times = BlockTimes(
+        network=first.name, units_ms=(0.5,) * units, other_ms=0.25, runs=20, runtime="onnxruntime 1.32.0"
+    )
+    measured, other = networks_of(data_of(replace(report, block_times=(times,))), "front")[:2]
+    assert sum(stage[-1] for stage in measured["stages"]) == pytest.approx(0.5 * units)
+    assert "measured by the profiler of onnxruntime 1.32.0" in measured["timed"]
+    assert f"All steps take {0.5 * units + 0.25:.2f} ms" in measured["timed"]
+    assert other["timed"] == ""
+
+
+def test_times_that_do_not_fit_the_network_are_left_out(report: RunReport) -> None:
+    name = report.result.front[0].spec.name
+    times = BlockTimes(network=name, units_ms=(0.5,), other_ms=0.0, runs=20, runtime="onnxruntime 1.32.0")
+    one = networks_of(data_of(replace(report, block_times=(times,))), "front")[0]
+    assert one["timed"] == ""
+
+
+def test_every_evaluated_network_has_its_diagram(report: RunReport) -> None:
+    data = data_of(report)
+    assert all(f"Block diagram of {one['name']}<" in one["diagram"] for one in networks_of(data, "front"))
+    published = networks_of(data, "published results, each with its own recipe")
+    assert {one["diagram"] for one in published} == {""}
 
 
 def test_scales_are_powers_of_two_at_every_resolution(report: RunReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from inline_workers import answer, described, job, shared_study
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from mnv2search.errors import RecordError, StorageError
 from mnv2search.study.workers.jobs import Failure
-from mnv2search.study.workers.shared_study import STATUS, SharedStudy, Unfinished
+from mnv2search.study.workers.shared_study import OPEN_PARTS, PARTS, STATUS, SharedStudy, Unfinished
+from mnv2search.study.workers.trials import DatabaseTrials
 
 THREADS, NETWORKS = 4, 24
 
@@ -31,7 +34,7 @@ def test_a_network_is_claimed_once_and_its_answer_comes_back(study: SharedStudy)
     assert study.claim("one") == (trial_id, job(0))
     assert study.claim("two") is None
     assert study.finish(trial_id, answer())
-    assert study.outcome(trial_id) == answer()
+    assert study.finished([trial_id]) == {trial_id: answer()}
     assert study.unfinished() == {}
 
 
@@ -58,7 +61,7 @@ def test_an_answer_after_the_network_was_given_to_another_worker_is_refused(stud
     study.claim("one")
     assert study.fail(trial_id, Failure(reason="lost", worker="one"))
     assert not study.finish(trial_id, answer())
-    assert study.outcome(trial_id) == Failure(reason="lost", worker="one")
+    assert study.finished([trial_id]) == {trial_id: Failure(reason="lost", worker="one")}
 
 
 def test_an_answered_network_cannot_be_taken_back(study: SharedStudy) -> None:
@@ -66,7 +69,7 @@ def test_an_answered_network_cannot_be_taken_back(study: SharedStudy) -> None:
     study.claim("one")
     study.finish(trial_id, answer())
     assert not study.fail(trial_id, Failure(reason="lost"))
-    assert study.outcome(trial_id) == answer()
+    assert study.finished([trial_id]) == {trial_id: answer()}
 
 
 def test_a_worker_takes_only_networks_of_its_role(study: SharedStudy) -> None:
@@ -143,14 +146,14 @@ def test_an_operation_is_repeated_until_the_storage_is_back(
     study: SharedStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [StorageInternalError("gone"), StorageInternalError("gone")]
-    create = RDBStorage.create_new_trial
+    add = DatabaseTrials.add
 
     def failing(*arguments: Any) -> int:
         if failures:
             raise failures.pop()
-        return create(*arguments)
+        return add(*arguments)
 
-    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    monkeypatch.setattr(DatabaseTrials, "add", failing)
     monkeypatch.setattr("mnv2search.study.workers.shared_study.RETRY_S", 0.0)
     trial_id = study.put(job(0))
     assert study.unfinished().keys() == {trial_id}
@@ -160,7 +163,55 @@ def test_a_storage_that_stays_away_is_an_error(study: SharedStudy, monkeypatch: 
     def failing(*_: Any) -> int:
         raise StorageInternalError("gone")
 
-    monkeypatch.setattr(RDBStorage, "create_new_trial", failing)
+    monkeypatch.setattr(DatabaseTrials, "add", failing)
     study.patience_s = 0.0
     with pytest.raises(StorageError, match=r"shared\.sqlite3 cannot be used: gone"):
         study.put(job(0))
+
+
+def test_a_long_run_has_its_networks_in_parts_that_are_closed_when_all_are_answered(
+    tmp_path: Path, study: SharedStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnv2search.study.workers.shared_study.MOST_TRIALS", 2)
+    url = str(tmp_path / "shared.sqlite3")
+    ids = [study.put(job(number)) for number in range(5)]
+    with SharedStudy.join(url, "run") as worker:
+        assert [worker.claim("one") for _ in ids] == [(one, job(number)) for number, one in enumerate(ids)]
+        assert worker.finish(ids[0], answer())
+        assert worker.finish(ids[1], answer())
+        assert list(study.unfinished()) == ids[2:]
+        assert len(worker.attributes()[OPEN_PARTS]) == 2
+        later = study.put(job(5))
+        worker.signals()
+        assert worker.claim("one") == (later, job(5))
+    assert list(study.finished(ids)) == ids[:2]
+    with shared_study(tmp_path) as resumed:
+        assert [trial_id for trial_id, _, _ in resumed.outcomes()] == [*ids, later]
+        assert list(resumed.unfinished()) == [*ids[2:], later]
+
+
+def test_a_resumed_run_adds_networks_to_a_part_of_its_own(tmp_path: Path, study: SharedStudy) -> None:
+    first = study.put(job(0))
+    with shared_study(tmp_path) as resumed:
+        second = resumed.put(job(1))
+        assert list(resumed.unfinished()) == [first, second]
+        assert len(resumed.attributes()[PARTS]) == 2
+
+
+@pytest.mark.parametrize("earlier", [0, 40], ids=["first", "later"])
+def test_a_network_takes_nine_statements_in_four_transactions_however_many_came_before(
+    earlier: int, study: SharedStudy
+) -> None:
+    counts = Counter[str]()
+    study.put(job(0))
+    [(study.put(job(number)), study.claim("one")) for number in range(earlier)]
+    storage = study._storage
+    assert isinstance(storage, RDBStorage)
+    event.listen(storage.engine, "before_cursor_execute", lambda *_: counts.update(["statements"]))
+    event.listen(storage.engine, "begin", lambda *_: counts.update(["transactions"]))
+    trial_id = study.put(job(earlier + 1))
+    claimed = study.claim("one")
+    assert claimed is not None
+    assert study.finish(claimed[0], answer())
+    assert study.finished([claimed[0], trial_id]) == {claimed[0]: answer()}
+    assert counts == {"statements": 9, "transactions": 4}

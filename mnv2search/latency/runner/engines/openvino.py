@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import statistics
 import sys
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Dict, Iterator, List
 
 import numpy as np
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Profiled inferences that are discarded, because the caches are still empty.
+WARM_RUNS = 3
+MS_PER_S = 1000
 # precision -> (hint to the plugin, required capability of the processor)
 PRECISIONS = {
     "fp32": ("f32", "FP32"),
@@ -75,6 +79,29 @@ def load(folder: str, settings: Settings) -> Loaded:
 
     With one thread, OpenVINO computes in the calling thread.
     """
+    request = _request(folder, settings)
+
+    def output() -> NDArray[np.float32]:
+        request.infer()
+        return np.array(request.get_output_tensor().data, np.float32)
+
+    return Loaded(run=request.infer, output=output)
+
+
+def step_times(folder: str, settings: Settings, runs: int) -> Dict[str, float]:
+    """Median time in ms of every executed node, by OpenVINO's performance counters."""
+    request = _request(folder, settings, counts=True)
+    times: Dict[str, List[float]] = {}
+    for number in range(WARM_RUNS + runs):
+        request.infer()
+        for node in request.get_profiling_info() if number >= WARM_RUNS else ():
+            if node.status == ov.ProfilingInfo.Status.EXECUTED:
+                times.setdefault(node.node_name, []).append(node.real_time.total_seconds() * MS_PER_S)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _request(folder: str, settings: Settings, *, counts: bool = False) -> ov.InferRequest:
+    """The network compiled, with the image bound to its input; `counts` turns performance counters on."""
     hint, _ = PRECISIONS[settings["precision"]]
     options = {
         "NUM_STREAMS": 1,
@@ -84,6 +111,7 @@ def load(folder: str, settings: Settings) -> Loaded:
         # The measuring loop sets the number of threads and pins them.
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,
+        "PERF_COUNT": counts,
     }
     try:
         compiled = core().compile_model(core().read_model(_model(folder)), "CPU", options)
@@ -91,12 +119,7 @@ def load(folder: str, settings: Settings) -> Loaded:
         raise EngineError(str(error)) from error
     request = compiled.create_infer_request()
     request.set_input_tensor(ov.Tensor(image(settings["batch"], settings["size"])))
-
-    def output() -> NDArray[np.float32]:
-        request.infer()
-        return np.array(request.get_output_tensor().data, np.float32)
-
-    return Loaded(run=request.infer, output=output)
+    return request
 
 
 def _model(folder: str) -> str:

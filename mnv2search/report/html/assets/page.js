@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts of a report. The JSON block `data` has one entry for each chart, in the order of the page:
+// Draws the charts of a report. The compressed JSON block `data` has one entry for each chart, in the order of the page:
 // {traces, layout} of plotly.js, or {explorer}, see `mnv2search/report/search/explorer.py`.
 
 const root = document.documentElement;
@@ -59,7 +59,7 @@ function drawChart(at, { traces, layout }) {
 /** Creates the chart of all networks and the panel of the selected one; returns the function that draws both again. */
 function explore(section, data) {
   const { axes, groups, networks } = data;
-  const keys = ["at", "row", "output", "scale", "params", "madds", "memory", "ms"];
+  const keys = ["at", "row", "output", "scale", "params", "madds", "memory", "predicted", "measured"];
   const stageOf = (values) =>
     Object.fromEntries(keys.map((key, i) => [key, i < 4 ? data.lines[values[i]] : values[i]]));
   for (const network of networks) network.stages = network.stages.map(stageOf);
@@ -307,7 +307,7 @@ function linkNames(runs, keys) {
 /** Shows the selected network next to the one to compare with. */
 function drawPanel(panel, data, state, { select, compare, labelOf }) {
   const one = data.networks[state.selected],
-    other = data.networks[state.other];
+    other = state.other === state.selected ? undefined : data.networks[state.other];
   const focused = document.activeElement?.name;
   const opened = [...panel.querySelectorAll("details")].map((one) => one.open);
   const chooser = (name, text, at, onChange) => {
@@ -323,10 +323,19 @@ function drawPanel(panel, data, state, { select, compare, labelOf }) {
       chooser("network", "network", state.selected, select),
       chooser("other", "compared with", state.other, compare),
     ),
-    facts(data, one, other),
-    ...(one.stages.length ? [stages(data, one)] : []),
-    ...(one.stages.length && other?.stages.length && other !== one ? [differences(one, other)] : []),
-    ...commands(data, one, other),
+    el(
+      "div",
+      { className: "columns" },
+      el(
+        "div",
+        {},
+        facts(data, one, other),
+        ...(one.stages.length ? [stages(data, one)] : []),
+        ...(one.stages.length && other?.stages.length ? [differences(one, other)] : []),
+        ...commands(data, one, other),
+      ),
+      ...(one.diagram ? [diagram(one)] : []),
+    ),
   );
   [...panel.querySelectorAll("details")].forEach((one, i) => {
     one.open = opened[i] ?? one.open;
@@ -351,7 +360,12 @@ function table(caption, heads, rows, texts = ["row"]) {
     ),
     el("tbody", {}, ...rows),
   );
-  const wide = el("div", { className: "wide", tabIndex: 0 }, made);
+  return region(caption, made);
+}
+
+/** A part of the page that can be scrolled sideways. */
+function region(caption, content) {
+  const wide = el("div", { className: "wide", tabIndex: 0 }, content);
   wide.setAttribute("role", "region");
   wide.setAttribute("aria-label", caption);
   return wide;
@@ -375,16 +389,14 @@ function facts(data, one, other) {
         "tr",
         {},
         el("th", { scope: "row", className: "left" }, axis.title),
-        el("td", {}, shown(own)),
-        el("td", {}, shown(its)),
-        el("td", {}, difference),
+        ...(other ? [shown(own), shown(its), difference] : [shown(own)]).map((text) => el("td", {}, text)),
       );
     });
   const notes = [...one.said.slice(0, 1), ...one.notes].map((text) => [text, el("br")]).flat();
   return el(
     "div",
     {},
-    table("Numbers of the two networks", ["", one.name, other ? other.name : "", "difference"], rows),
+    table("Numbers of the network", ["", one.name, ...(other ? [other.name, "difference"] : [])], rows),
     el("p", { className: "notes" }, ...notes),
   );
 }
@@ -399,22 +411,24 @@ function cellOf(v, { whole = 0, unit = 1, signed = false } = {}) {
   return made;
 }
 
-const isPredicted = (network) => network.stages.length > 0 && network.stages[0].ms !== null;
+/** The kind of times that the stages of all networks have: measured, predicted or none. */
+const timesOf = (...networks) =>
+  ["measured", "predicted"].find((kind) => networks.every(({ stages }) => stages.length && stages[0][kind] !== null));
 
 function stages(data, one) {
   const total = (key) => one.stages.reduce((sum, stage) => sum + stage[key], 0);
-  const [params, madds, ms, predicted] = [total("params"), total("madds"), total("ms"), isPredicted(one)];
+  const [params, madds, times] = [total("params"), total("madds"), timesOf(one)];
   const rows = one.stages.map((stage) =>
     el(
       "tr",
       {},
       el("th", { scope: "row", className: "left" }, stage.at),
-      el("td", { className: "left" }, stage.row),
+      el("td", { className: "left text" }, stage.row),
       el("td", {}, stage.output),
       cellOf(stage.params, { whole: params, unit: 1e6 }),
       cellOf(stage.madds, { whole: madds, unit: 1e6 }),
       cellOf(stage.memory, { unit: 1e3 }),
-      ...(predicted ? [cellOf(stage.ms, { whole: ms })] : []),
+      ...(times ? [cellOf(stage[times], { whole: total(times) })] : []),
     ),
   );
   const heads = [
@@ -424,9 +438,10 @@ function stages(data, one) {
     "params, M",
     "multiply-adds, M",
     "memory, kB",
-    ...(predicted ? ["predicted, ms"] : []),
+    ...(times ? [`${times}, ms`] : []),
   ];
-  const said = predicted ? [el("p", { className: "notes" }, data.runNotes[one.run].predicted)] : [];
+  const text = times === "measured" ? one.timed : data.runNotes[one.run].predicted;
+  const said = times ? [el("p", { className: "notes" }, text)] : [];
   return el(
     "details",
     { open: true },
@@ -440,7 +455,7 @@ function stages(data, one) {
 function differences(one, other) {
   const scales = [...new Set([...one.stages, ...other.stages].map((stage) => stage.scale))];
   const order = (scale) => ({ stem: 0, last: 1e6, head: 1e7 })[scale] ?? Number(scale.split("/")[1]);
-  const predicted = isPredicted(one) && isPredicted(other) && one.run === other.run;
+  const times = one.run === other.run ? timesOf(one, other) : undefined;
   const rows = scales
     .sort((a, b) => order(a) - order(b))
     .map((scale) => {
@@ -458,7 +473,7 @@ function differences(one, other) {
         ...texts.map((text) => el("td", { className: "left rows" }, text)),
         difference("params", 1e6),
         difference("madds", 1e6),
-        ...(predicted ? [difference("ms", 1)] : []),
+        ...(times ? [difference(times, 1)] : []),
       );
     });
   const heads = [
@@ -467,7 +482,7 @@ function differences(one, other) {
     other.name,
     "params, M",
     "multiply-adds, M",
-    ...(predicted ? ["predicted, ms"] : []),
+    ...(times ? [`${times}, ms`] : []),
   ];
   return el(
     "details",
@@ -475,6 +490,13 @@ function differences(one, other) {
     el("summary", {}, `Differences from ${other.name}, by scale of the input`),
     table("Differences of the two networks", heads, rows, [one.name, other.name]),
   );
+}
+
+/** The block diagram; the report contains it as the text of an SVG element. */
+function diagram(one) {
+  const picture = new DOMParser().parseFromString(one.diagram, "text/html").body.firstChild;
+  const wide = region("Block diagram", document.adoptNode(picture));
+  return el("details", { className: "drawing", open: true }, el("summary", {}, `Block diagram of ${one.name}`), wide);
 }
 
 function commands(data, one, other) {
@@ -486,7 +508,7 @@ function commands(data, one, other) {
       `mnv2search explain ${one.file} --device ${device}`,
       `mnv2search train ${one.file} --data DATA`,
     );
-    if (other?.file && other !== one) made.push(`mnv2search diff ${other.file} ${one.file}`);
+    if (other?.file) made.push(`mnv2search diff ${other.file} ${one.file}`);
   }
   const yaml = one.spec.map((line) => data.lines[line]).join("\n");
   const lines = made.map((text) => el("div", { className: "command" }, el("code", {}, text), copyButton(text)));
@@ -517,19 +539,18 @@ function copyButton(text) {
   return button;
 }
 
-/** Decompresses and loads the plotting library. */
-async function loadLibrary() {
-  const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
-  const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  document.head.append(el("script", { textContent: text }));
+/** The text of a block that is compressed by gzip, in base64. */
+async function inflated(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
 async function main() {
-  const block = document.getElementById("data");
-  if (!block) return;
-  await loadLibrary();
+  if (!document.getElementById("data")) return;
+  const [data, library] = await Promise.all(["data", "plotly"].map(inflated));
+  document.head.append(el("script", { textContent: library }));
   const places = document.querySelectorAll(".explorer, .chart");
-  const draws = JSON.parse(block.textContent).map((entry, index) => {
+  const draws = JSON.parse(data).map((entry, index) => {
     if (entry.explorer) return explore(places[index], entry.explorer);
     const draw = () => drawChart(places[index], entry);
     draw();

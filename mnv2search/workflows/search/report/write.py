@@ -10,6 +10,7 @@ from mnv2search.atomic import write_text
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.report.html.page import page
 from mnv2search.report.search.run_page import comparison_parts
+from mnv2search.results.block_times import BLOCK_TIMES, read_block_times
 from mnv2search.results.checks import CONFIRMATION, read_confirmations
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import Manifest
@@ -37,6 +38,7 @@ def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetu
         items=items,
         finetuned=finetuned,
         confirmations=read_confirmations(folder / CONFIRMATION),
+        block_times=read_block_times(folder / BLOCK_TIMES),
         importances=importances_of(space, items) if result.front else (),
     )
 
