@@ -87,12 +87,20 @@ def probe_command(as_json: bool, quiet: bool, **given: Any) -> None:
 
 @click.command("latency")
 @click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
-@options.devices("Repeat it to compare devices or, if they differ only in their hosts, to share the work among them.")
+@click.option(
+    "--device",
+    type=options.DEVICE,
+    multiple=True,
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="Device to measure on; `mnv2search devices` lists them. Repeat it to compare devices or, if they differ "
+    "only in their hosts, to share the work among them. Default: onnxruntime.",
+)
 @click.option(
     "--all-devices",
     is_flag=True,
     help="Compare every runtime on this machine in every precision that it supports, or in --precision.",
 )
+@options.choice("--precision", options.PRECISIONS, help=options.PRECISION_HELP)
 @options.time()
 @options.network(head_output=True)
 @options.output

@@ -154,6 +154,7 @@ NAMED_WEIGHTS = (
     "a name of `mnv2search weights list`; or imagenet, for the published weights on this machine that fit best."
 )
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISION_HELP = "Precision of weights and activations on the device; fp32 unless the device sets another."
 FILE = NonEmptyPath(dir_okay=False)
 FOLDER = NonEmptyPath(file_okay=False)
 DEVICE = NonEmptyText(device_names)
@@ -281,11 +282,6 @@ def weights(help: str, *, spec_help: str = "Network to which the published weigh
 
 def device(command: F) -> F:
     """`--device` and `--precision`: the device to measure on; several identical devices form a pool."""
-    return devices("Repeat it to share the work among identical devices.")(command)
-
-
-def devices(repeated: str) -> _Decorator:
-    """`--device` and `--precision`; `repeated` is the help on several devices."""
     device = click.option(
         "--device",
         type=DEVICE,
@@ -293,7 +289,8 @@ def devices(repeated: str) -> _Decorator:
         multiple=True,
         callback=_device_text,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help=f"Device to measure on; `mnv2search devices` lists them. {repeated}",
+        help="Device to measure on; `mnv2search devices` lists them. Repeat it to share the work among identical "
+        "devices.",
     )
     precision = click.option(
         "--precision",
@@ -301,9 +298,9 @@ def devices(repeated: str) -> _Decorator:
         is_eager=True,
         expose_value=False,
         callback=_remember_precision,
-        help="Precision of weights and activations on the device; fp32 unless the device sets another.",
+        help=PRECISION_HELP,
     )
-    return lambda command: device(precision(command))
+    return device(precision(command))
 
 
 def prediction(command: F) -> F:

@@ -36,7 +36,7 @@ def devices() -> Listing[Availability]:
 def measure(
     specs: Sequence[ModelSpec | SearchSpace | str | Path] | ModelSpec | SearchSpace | str | Path,
     *,
-    device: str | Sequence[str] = "onnxruntime",
+    device: str | Sequence[str] = (),
     precision: str | None = None,
     all_devices: bool = False,
     time: float | str | None = None,
@@ -52,7 +52,7 @@ def measure(
 
     Args:
         specs: networks or search spaces, their files or published names.
-        device: device or devices to measure on; see `open_device`.
+        device: device or devices to measure on, see `open_device`; none takes ``onnxruntime``.
         precision: precision of weights and activations; None takes that of each device.
         all_devices: compare every runtime on this machine in every precision that it supports, or in `precision`.
         time: no new visit begins after this time, in seconds or as text; None measures until every interval is
@@ -65,11 +65,13 @@ def measure(
         OptionError: an option does not suit the networks or the devices.
         DeviceError: the only device cannot be used, or refuses a network.
     """
+    if all_devices and device:
+        raise OptionError("--device and --all-devices exclude each other", hint="leave one of them out")
     networks = [chosen_spec(one, **options) for one in specs_of(specs)]
     for network in networks:
         if text := answer_text(plan(network)):
             on_note(f"{network.name}: {text}")
-    texts = local_devices(precision) if all_devices else _targets(device_text(device, precision))
+    texts = local_devices(precision) if all_devices else _targets(device_text(device or "onnxruntime", precision))
     if len(texts) == 1:
         latencies = _measured(networks, texts[0], seconds_of(time), on_progress, on_note)
         return Listing(
