@@ -24,7 +24,17 @@ OPTIONS = {
     *("--latency-ms", "--latency-min-ms", "--params", "--madds", "--peak-kb", "--size-kb", "--space", "--round-to"),
     *("--device", "--precision", "--data", "--accuracy", "--from", "--from-spec", "--finetune", "--no-finetune"),
     *("--trials", "--time", "--sampler", "--seed", "--name", "--resume", "--trust", "--output-dir", "--confirm"),
-    *("--no-confirm", "--workers", "--storage", "--force", "--json", "-q", "--quiet"),
+    *(
+        "--no-confirm",
+        "--workers",
+        "--storage",
+        "--weights-store",
+        "--launcher",
+        "--force",
+        "--json",
+        "-q",
+        "--quiet",
+    ),
 }
 
 
