@@ -112,14 +112,12 @@ def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, 
     Example:
       mnv2search explain mobilenet_v2_1.0_224
     """
-    from mnv2search.report.stages.explanation import (
-        explanation_json,
-        explanation_rows,
-    )  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.report.stages.explanation import explanation_json
     from mnv2search.workflows.explain import explain
 
-    explanation = explain(spec, on_note=partial(note, quiet=quiet), **given)
-    emit(explanation_json(explanation), explanation_rows(explanation), as_json=as_json, table_format=table_format)
+    found = explain(spec, on_note=partial(note, quiet=quiet), **given)
+    emit(explanation_json(found), *parts_of(found), as_json=as_json, table_format=table_format)
 
 
 @click.command("diff")
@@ -141,9 +139,9 @@ def diff_command(
     Example:
       mnv2search diff mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.report.stages.spec_diff import diff_json, diff_rows, effect_rows, same_lines
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.report.stages.spec_diff import diff_json
     from mnv2search.workflows.diff import diff  # late: --help must not pay for it
 
     found = diff(before, after, on_note=partial(note, quiet=quiet), **given)
-    parts = diff_rows(found), effect_rows(found), same_lines(found)
-    emit(diff_json(found), *parts, as_json=as_json, table_format=table_format)
+    emit(diff_json(found), *parts_of(found), as_json=as_json, table_format=table_format)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mnv2search.cost import Cost, StageCost
+from mnv2search.display import Displayed
 from mnv2search.latency.types import Latency
 from mnv2search.results.block_times import BlockTimes
 from mnv2search.spec.plan import Plan, Unit
@@ -32,8 +33,8 @@ class PredictedStages:
     extrapolates: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Explanation(Displayed):
     """The cost of a network by stage: the stem, every row, the last convolution and the head.
 
     Attributes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mnv2search.cost import Cost
+from mnv2search.display import Displayed
 from mnv2search.latency.types import Latency
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -74,8 +75,8 @@ class StageDiff:
         return (self.after.madds if self.after else 0) - (self.before.madds if self.before else 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecDiff:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SpecDiff(Displayed):
     """The differences between two networks.
 
     Attributes:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
+from mnv2search.display import Displayed, PngImage, rendered
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mnv2search.latency.prediction.cache import LatencyCache
     from mnv2search.latency.prediction.predictor import LatencyPredictor
 
@@ -122,7 +125,7 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SearchResult:
+class SearchResult(Displayed):
     """Result of a search.
 
     Attributes:
@@ -188,6 +191,22 @@ class SearchResult:
         if self.has_whole_baseline or any(NEAR * own_ms <= ms <= own_ms for ms in latencies_ms):
             return self.baseline
         return ()
+
+    def plot(self) -> PngImage:
+        """Accuracy over measured latency: the front, the networks that it dominates, the baseline and the budget.
+
+        Raises:
+            OptionError: no network fits, so that there is no front.
+        """
+        return PngImage(cast("bytes", rendered("plot_of", self)))
+
+    def to_frame(self) -> DataFrame:
+        """The evaluated networks as a pandas DataFrame, those of the front first.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return cast("DataFrame", rendered("frame_of", self))
 
     def __repr__(self) -> str:
         effort = f"{self.trials} networks evaluated in {self.elapsed_s:.0f} s"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import remove_leftovers, write_error, write_text
+from mnv2search.display import Displayed
 from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock, is_held
 from mnv2search.results.block_times import BLOCK_TIMES
@@ -17,7 +18,7 @@ from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, Status, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
-from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.log import run_folder, space_of_run
 from mnv2search.workflows.search.outputs import PAGE, TRAINED
 
 SPACE = "space.yaml"
@@ -162,16 +163,18 @@ class DamagedLine:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Repair(Displayed):
     """The number of lines that are records, and the damaged ones, which were moved to `DAMAGED` in the folder."""
 
     kept: int
     dropped: tuple[DamagedLine, ...]
 
 
-def repair(folder: Path) -> Repair:
+def repair_run(folder: str | Path) -> Repair:
     """Move the damaged lines of a run's records to a separate file, so that the run can be resumed.
+
+    Does what `mnv2search verify --repair` does. `folder` is the folder of the run, or its name in `results`.
 
     The study is removed, because it will be rebuilt from the records, and the run is marked as interrupted, so that a
     resumed run measures its front again. If the repair is killed, it can be repeated.
@@ -180,6 +183,7 @@ def repair(folder: Path) -> Repair:
         RecordError: the folder is not that of a run, its manifest is damaged, or a process uses it.
         WriteError: the files cannot be written.
     """
+    folder = run_folder(folder)
     manifest = read_manifest(folder)
     space = space_of_run(folder, manifest)
     with locked(folder):

@@ -17,7 +17,7 @@ from run_requests import run_request
 from mnv2search.report.html.page import Gallery, Lines, Part, Thumbnail
 from mnv2search.report.html.page import page as page_of
 from mnv2search.report.rows import Column, Rows
-from mnv2search.workflows.search.report.write import report as compare
+from mnv2search.workflows.search.report.write import write_report as compare
 from mnv2search.workflows.search.run import run
 
 pytestmark = needs_chromium
