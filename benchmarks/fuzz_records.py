@@ -41,7 +41,7 @@ from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.supernet.proxy_scale import Fidelity
-from mnv2search.workflows.search.folder import repair
+from mnv2search.workflows.search.folder import repair_run
 from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Request, resume_request, run
 
@@ -249,7 +249,7 @@ class Samples:
         """The function that reads each file."""
         space = self.work
         return {
-            EVALUATIONS: (lambda: read_records(space), lambda: recall(space), lambda: repair(space)),
+            EVALUATIONS: (lambda: read_records(space), lambda: recall(space), lambda: repair_run(space)),
             MANIFEST: (lambda: read_manifest(space), lambda: recall(space), lambda: resume_request(space)),
             REPORT: (lambda: recall_finetuned(space, self.finalists),),
             LENGTH: (lambda: read_length(space / LENGTH),),

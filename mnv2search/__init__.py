@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mnv2search.latency.types import DeviceInfo, Latency, LatencyDevice
     from mnv2search.model.build import build
     from mnv2search.pareto import front, hypervolume
+    from mnv2search.results.outcome import Outcome
     from mnv2search.results.records import read_records
     from mnv2search.spec.model_spec import BlockSpec, ModelSpec
     from mnv2search.spec.plan import Plan, plan
@@ -28,14 +29,29 @@ if TYPE_CHECKING:
     from mnv2search.spec.yaml.codec import dumps, load, loads
     from mnv2search.study.types import SearchResult
     from mnv2search.workflows.compile import compile
+    from mnv2search.workflows.dashboard import dashboard
+    from mnv2search.workflows.devices.measure import devices, measure
+    from mnv2search.workflows.devices.probe import probe_device
+    from mnv2search.workflows.devices.profile import audit_device, profile_device
     from mnv2search.workflows.diff import diff
+    from mnv2search.workflows.doctor.diagnose import doctor
     from mnv2search.workflows.draw import draw
     from mnv2search.workflows.explain import explain
     from mnv2search.workflows.make_spec import make_spec
-    from mnv2search.workflows.search.api import run, search
+    from mnv2search.workflows.networks import catalog, check, costs
+    from mnv2search.workflows.search.api import load_run, run, search
+    from mnv2search.workflows.search.checks.ranking_audit import audit
+    from mnv2search.workflows.search.checks.verify import verify
+    from mnv2search.workflows.search.folder import repair_run
+    from mnv2search.workflows.search.report.write import write_report
+    from mnv2search.workflows.search.workers import join_run
     from mnv2search.workflows.training.api import train
+    from mnv2search.workflows.training.describe_data import describe_data
     from mnv2search.workflows.training.evaluate import evaluate
     from mnv2search.workflows.training.predict import predict
+    from mnv2search.workflows.training.scores import scores
+    from mnv2search.workflows.training.supernet import train_supernet
+    from mnv2search.workflows.weights import get_weights, list_weights
 
 __all__ = [
     "Accuracy",
@@ -50,33 +66,55 @@ __all__ = [
     "LatencyDevice",
     "Mnv2SearchError",
     "ModelSpec",
+    "Outcome",
     "Plan",
     "SearchResult",
     "SearchSpace",
     "SpecError",
+    "audit",
+    "audit_device",
     "build",
+    "catalog",
+    "check",
     "compile",
     "cost_of",
+    "costs",
+    "dashboard",
+    "describe_data",
+    "devices",
     "diff",
+    "doctor",
     "draw",
     "dumps",
     "evaluate",
     "evaluate_spec",
     "explain",
     "front",
+    "get_weights",
     "hypervolume",
+    "join_run",
+    "list_weights",
     "load",
+    "load_run",
     "loads",
     "make_spec",
+    "measure",
     "open_device",
     "open_evaluator",
     "plan",
     "predict",
+    "probe_device",
+    "profile_device",
     "read_records",
+    "repair_run",
     "resolve",
     "run",
+    "scores",
     "search",
     "train",
+    "train_supernet",
+    "verify",
+    "write_report",
 ]
 
 _NAMES = {
@@ -90,6 +128,7 @@ _NAMES = {
     "latency.types": ("DeviceInfo", "Latency", "LatencyDevice"),
     "model.build": ("build",),
     "pareto": ("front", "hypervolume"),
+    "results.outcome": ("Outcome",),
     "results.records": ("read_records",),
     "spec.model_spec": ("BlockSpec", "ModelSpec"),
     "spec.plan": ("Plan", "plan"),
@@ -97,14 +136,29 @@ _NAMES = {
     "spec.yaml.codec": ("dumps", "load", "loads"),
     "study.types": ("SearchResult",),
     "workflows.compile": ("compile",),
+    "workflows.dashboard": ("dashboard",),
+    "workflows.devices.measure": ("devices", "measure"),
+    "workflows.devices.probe": ("probe_device",),
+    "workflows.devices.profile": ("audit_device", "profile_device"),
     "workflows.diff": ("diff",),
+    "workflows.doctor.diagnose": ("doctor",),
     "workflows.draw": ("draw",),
     "workflows.explain": ("explain",),
     "workflows.make_spec": ("make_spec",),
-    "workflows.search.api": ("run", "search"),
+    "workflows.networks": ("catalog", "check", "costs"),
+    "workflows.search.api": ("load_run", "run", "search"),
+    "workflows.search.checks.ranking_audit": ("audit",),
+    "workflows.search.checks.verify": ("verify",),
+    "workflows.search.folder": ("repair_run",),
+    "workflows.search.report.write": ("write_report",),
+    "workflows.search.workers": ("join_run",),
     "workflows.training.api": ("train",),
+    "workflows.training.describe_data": ("describe_data",),
     "workflows.training.evaluate": ("evaluate",),
     "workflows.training.predict": ("predict",),
+    "workflows.training.scores": ("scores",),
+    "workflows.training.supernet": ("train_supernet",),
+    "workflows.weights": ("get_weights", "list_weights"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

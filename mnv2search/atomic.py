@@ -22,9 +22,14 @@ def replacing(path: Path, *, makes_folder: bool = True) -> Iterator[Path]:
     create a new one. A killed process leaves its temporary file behind; `remove_leftovers` recognises the file by the
     PID in its name.
 
+    A device or a pipe is never replaced: `path` itself is yielded, to be written to.
+
     Raises:
         OSError: the file cannot be written.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     if makes_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+from mnv2search.display import Displayed
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Layer, Plan, Unit, plan
 
@@ -29,8 +30,8 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} is {count if count < 0 else 'too large'}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Cost(Displayed):
     """The cost of a network for one image.
 
     Attributes:

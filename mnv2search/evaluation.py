@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from mnv2search.accuracy.evaluator import AccuracyEvaluator, Report, StopEarly
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.cost import Cost, cost_of
+from mnv2search.display import Displayed
 from mnv2search.errors import OptionError
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.spec.model_spec import ModelSpec
@@ -75,8 +76,8 @@ class Budget:
         return over + under
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(Displayed):
     """Cost, latency and accuracy of one network under one budget.
 
     Attributes:

@@ -31,6 +31,14 @@ def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with replacing(pipe) as target:
+        assert target == pipe
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_where_writing_fails_the_old_file_is_kept(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "file"

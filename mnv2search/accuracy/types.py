@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from mnv2search.display import Displayed
+
 if TYPE_CHECKING:
     from mnv2search.tasks.metrics import Metrics
 
@@ -24,8 +26,8 @@ METRICS = {
 """Usual spelling of metrics that have another name here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Accuracy(Displayed):
     """The accuracy of one network, or a score used instead.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,22 @@ def devices_command(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from mnv2search.latency.registry import available  # late: --help must not pay for it
-    from mnv2search.report.devices import device_rows
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.workflows.devices.measure import devices
 
-    devices = available()
-    emit([asdict(device) for device in devices], device_rows(devices), as_json=as_json)
+    found = devices()
+    emit([asdict(device) for device in found], *parts_of(found), as_json=as_json)
 
 
 @devices_command.command("audit")
 @options.device
 @options.space("Search space to draw networks from.", default="mnv2")
-@click.option("-n", "count", type=click.IntRange(1, 2000), default=30, help="Networks to measure.")
+@click.option("-n", "--networks", type=click.IntRange(1, 2000), default=30, help="Number of networks to measure.")
 @options.seed()
 @options.time()
 @click.option("-o", "--output", type=FILE, metavar="PNG", help="Write a plot of all networks.")
 @options.output
-def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
+def audit_command(networks: int, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
     """Compare predicted with measured latencies of random networks that the predictor has not seen.
 
     \b
@@ -49,22 +50,18 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
       mnv2search devices audit -n 10 --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices import audit_json, audit_lines, audit_rows
-    from mnv2search.report.plot import audit_png
-    from mnv2search.workflows.devices.profile import audit
+    from mnv2search.report.devices import audit_json
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.devices.profile import audit_device
+    from mnv2search.workflows.options import check_output
 
-    if output is not None and not output.parent.is_dir():
-        raise click.UsageError(f"the folder of {output} does not exist")
-    if output is not None and not os.access(output.parent, os.W_OK):
-        raise click.UsageError(f"the folder of {output} cannot be written to: name a file elsewhere")
-    with measuring(count, quiet=quiet or as_json) as advance:
-        result = audit(count=count, on_progress=advance, **given)
-    emit(audit_json(result), audit_rows(result), audit_lines(result), as_json=as_json)
     if output is not None:
-        try:
-            output.write_bytes(audit_png(result))
-        except OSError as error:
-            raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+        check_output(output, force=True)
+    with measuring(networks, quiet=quiet or as_json) as advance:
+        found = audit_device(networks=networks, on_progress=advance, **given)
+    emit(audit_json(found), *parts_of(found), as_json=as_json)
+    if output is not None:
+        found.plot().save(output)
         note(f"wrote {output}", quiet=quiet)
 
 
@@ -72,7 +69,7 @@ def audit_command(count: int, output: Path | None, as_json: bool, quiet: bool, *
 @options.device
 @options.time(default="2m")
 @options.output
-def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> None:
+def probe_command(as_json: bool, quiet: bool, **given: Any) -> None:
     """Measure which multiples of channels and which kernel sizes are fast on the device.
 
     \b
@@ -80,53 +77,58 @@ def probe_command(device: str, time_s: float, as_json: bool, quiet: bool) -> Non
       mnv2search devices probe --time 20s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices import channel_rows, kernel_rows, probe_lines
-    from mnv2search.workflows.devices.probe import NETWORKS, probe
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.devices.probe import NETWORKS, probe_device
 
     with measuring(NETWORKS, quiet=quiet or as_json) as advance:
-        result = probe(device, time_s=time_s, on_progress=advance)
-    emit(asdict(result), channel_rows(result), kernel_rows(result), probe_lines(result), as_json=as_json)
+        found = probe_device(on_progress=advance, **given)
+    emit(asdict(found), *parts_of(found), as_json=as_json)
 
 
 @click.command("latency")
 @click.argument("specs", nargs=-1, required=True, type=options.SPEC, metavar="SPEC...")
-@options.device
+@click.option(
+    "--device",
+    type=options.DEVICE,
+    multiple=True,
+    metavar="RUNTIME[:OPTIONS][@HOST]",
+    help="Device to measure on; `mnv2search devices` lists them. Repeat it to compare devices or, if they differ "
+    "only in their hosts, to share the work among them. Default: onnxruntime.",
+)
+@click.option(
+    "--all-devices",
+    is_flag=True,
+    help="Compare every runtime on this machine in every precision that it supports, or in --precision.",
+)
+@options.choice("--precision", options.PRECISIONS, help=options.PRECISION_HELP)
 @options.time()
 @options.network(head_output=True)
 @options.output
-def latency_command(
-    specs: tuple[str, ...], device: str, time_s: float | None, as_json: bool, quiet: bool, **choice: Any
-) -> None:
+def latency_command(specs: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
     """Measure the latency of each SPEC, all interleaved for a fair comparison.
 
     SPEC is a YAML file, a name of `mnv2search catalog`, - for standard input, or a .pt or .pt2 file that mnv2search
     wrote (its spec is used).
 
+    With several devices, each network is measured on each of them, in turns. A device that cannot be used, or that
+    refuses a network, is shown with the reason. Exits with 1 if no network could be measured.
+
     \b
     Example:
       mnv2search latency mobilenet_v2_1.0_224 mobilenet_v2_0.5_160 --time 10s
+      mnv2search latency mobilenet_v2_0.5_160 --device onnxruntime --device torch --time 10s
       mnv2search latency ssdlite_mobilenet_v2 --head-output detections --time 5s
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.devices import latency_rows
-    from mnv2search.spec.heads.outputs import answer_text, output_of
-    from mnv2search.spec.plan import plan
-    from mnv2search.workflows.devices.profile import measure_together
-    from mnv2search.workflows.options import chosen_spec
+    from mnv2search.report.devices import measured_json
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.devices.measure import measure
 
-    networks = tuple(chosen_spec(name, **choice) for name in specs)
-    with measuring(len(networks), quiet=quiet or as_json) as advance:
-        latencies, notes = measure_together(networks, device=device, time_s=time_s, on_progress=advance)
-    for text in notes:
-        note(text, quiet=quiet)
-    for network in networks if not as_json else ():
-        if text := answer_text(plan(network)):
-            note(f"{network.name}: {text}", quiet=quiet)
-    document = [
-        {"name": spec.name, "head_output": output_of(spec), **asdict(latency)}
-        for spec, latency in zip(networks, latencies, strict=True)
-    ]
-    emit(document, latency_rows(networks, latencies), as_json=as_json)
+    with measuring(0, quiet=quiet or as_json, things="latencies") as advance:
+        found = measure(specs, on_progress=advance, on_note=partial(note, quiet=quiet), **given)
+    emit(measured_json(found), *parts_of(found), as_json=as_json)
+    if not any(one.latency for one in found):
+        sys.exit(1)
 
 
 @click.command("device-profile")
@@ -144,9 +146,9 @@ def device_profile_command(as_json: bool, quiet: bool, **given: Any) -> None:
       mnv2search device-profile --space mnv2 --time 20s
     """
     from mnv2search.cli.progress import profiling  # late: --help must not pay for it
-    from mnv2search.report.devices import profile_lines
+    from mnv2search.report.notebook import parts_of
     from mnv2search.workflows.devices.profile import profile_device
 
     with profiling(quiet=quiet or as_json) as show:
-        profile = profile_device(on_progress=show, **given)
-    emit(asdict(profile), profile_lines(profile), as_json=as_json)
+        found = profile_device(on_progress=show, **given)
+    emit(asdict(found), *parts_of(found), as_json=as_json)

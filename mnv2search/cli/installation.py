@@ -26,9 +26,9 @@ def doctor_command(as_json: bool) -> None:
       mnv2search doctor
     """
     from mnv2search.report.diagnosis import diagnosis_json, diagnosis_lines  # late: --help must not pay for it
-    from mnv2search.workflows.doctor.diagnose import diagnose
+    from mnv2search.workflows.doctor.diagnose import doctor
 
-    found = diagnose()
+    found = doctor()
     if as_json:
         emit_json(diagnosis_json(found))
     else:

@@ -30,13 +30,9 @@ def check_command(files: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     Example:
       mnv2search check search_spaces/mnv2.yaml
     """
-    from mnv2search.spec.yaml.codec import check, load
-    from mnv2search.workflows.options import saved_spec  # late: --help must not pay for it
+    from mnv2search.workflows.networks import check  # late: --help must not pay for it
 
-    def read(file: str) -> object:
-        return saved_spec(file) or load(file)
-
-    diagnostics = [found for file in files for found in check(file, reader=read)]
+    diagnostics = check(files)
     if as_json:
         emit_json([{k: v for k, v in asdict(d).items() if k != "excerpt"} for d in diagnostics])
     else:
@@ -68,13 +64,12 @@ def cost_command(
     Example:
       mnv2search cost mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.cost import cost_of
-    from mnv2search.report.networks import cost_rows
-    from mnv2search.workflows.options import chosen_spec  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.networks import costs  # late: --help must not pay for it
 
-    networks = tuple(chosen_spec(name, **choice) for name in specs)
-    document = [{"name": one.name, **asdict(cost_of(one, precision=precision))} for one in networks]
-    emit(document, cost_rows(networks, precision=precision), as_json=as_json, table_format=table_format)
+    found = costs(specs, precision=precision, **choice)
+    document = [{"name": one.spec.name, **asdict(one.cost)} for one in found]
+    emit(document, *parts_of(found), as_json=as_json, table_format=table_format)
 
 
 @click.command("catalog")
@@ -88,9 +83,9 @@ def catalog_command(family: str | None, as_json: bool, table_format: TableFormat
       mnv2search catalog --family MobileNetV2
     """
     from mnv2search.report.networks import catalog_json, catalog_rows  # late: --help must not pay for it
-    from mnv2search.spec.catalog import catalog
+    from mnv2search.workflows.networks import catalog
 
-    entries = [e for e in catalog() if family is None or family.lower() in e.family.lower()]
+    entries = catalog(family)
     emit(catalog_json(entries), catalog_rows(entries), as_json=as_json, table_format=table_format)
 
 
@@ -159,9 +154,9 @@ def compile_command(spec: str, as_json: bool, quiet: bool, **given: Any) -> None
     from mnv2search.workflows.compile import compile  # late: --help must not pay for it
 
     compiled = compile(spec, on_note=partial(note, quiet=quiet), **given)
-    from mnv2search.report import networks as report
+    from mnv2search.report.networks import compiled_json, compiled_notes
+    from mnv2search.report.notebook import parts_of
 
-    parts = report.random_weights_lines(compiled), report.layer_rows(compiled.plan), report.compiled_results(compiled)
-    emit(report.compiled_json(compiled), *parts, as_json=as_json)
-    for line in report.compiled_notes(compiled):
+    emit(compiled_json(compiled), *parts_of(compiled), as_json=as_json)
+    for line in compiled_notes(compiled):
         note(line, quiet=quiet or as_json)

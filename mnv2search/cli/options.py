@@ -154,6 +154,7 @@ NAMED_WEIGHTS = (
     "a name of `mnv2search weights list`; or imagenet, for the published weights on this machine that fit best."
 )
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISION_HELP = "Precision of weights and activations on the device; fp32 unless the device sets another."
 FILE = NonEmptyPath(dir_okay=False)
 FOLDER = NonEmptyPath(file_okay=False)
 DEVICE = NonEmptyText(device_names)
@@ -234,11 +235,9 @@ def seed(help: str = "Seed of all random draws.") -> _Decorator:
     return click.option("--seed", type=click.IntRange(0), default=0, help=help)
 
 
-def time(
-    help: str = "Stop measuring after this time, such as 30s.", *, name: str = "time_s", default: str | None = None
-) -> _Decorator:
+def time(help: str = "Stop measuring after this time, such as 30s.", *, default: str | None = None) -> _Decorator:
     """`--time`: in seconds."""
-    return click.option("--time", name, type=Duration(), default=default, metavar="TIME", help=help)
+    return click.option("--time", type=Duration(), default=default, metavar="TIME", help=help)
 
 
 def epochs(help: str, *, default: int | None = None) -> _Decorator:
@@ -254,10 +253,9 @@ def folder(help: str, *, default: Path | None = None) -> _Decorator:
 def space(
     help: str, *, default: str | tuple[str, ...] | None = None, required: bool = False, multiple: bool = False
 ) -> _Decorator:
-    """`--space`: file or bundled name of a search space; several as `spaces`."""
+    """`--space`: file or bundled name of a search space."""
     return click.option(
         "--space",
-        "spaces" if multiple else "space",
         type=SPACE,
         default=default,
         required=required,
@@ -300,7 +298,7 @@ def device(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=_remember_precision,
-        help="Precision of weights and activations on the device; fp32 unless the device sets another.",
+        help=PRECISION_HELP,
     )
     return device(precision(command))
 
@@ -387,13 +385,6 @@ def run_folders(command: F) -> F:
 
 
 def _existing_run(folder: Path) -> Path:
-    inside = Path("results") / folder
-    if folder.parent != Path() or folder.exists():
-        return folder
-    if not inside.exists():
-        from mnv2search.errors import RecordError  # late: only a missing run needs it
+    from mnv2search.workflows.search.log import run_folder  # late: --help must not pay for it
 
-        raise RecordError(
-            f"there is no run {str(folder)!r} in results", hint="give its name, or its folder, such as results/NAME"
-        )
-    return inside
+    return run_folder(folder)

@@ -94,27 +94,30 @@ def draw_command(spec: str, output: Path | None, as_json: bool, quiet: bool, **g
 @click.command("explain")
 @click.argument("spec", type=options.SPEC, metavar="SPEC")
 @options.prediction
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Measure the time of every stage on --device with the profiler of ONNX Runtime or OpenVINO.",
+)
 @options.network(head_output=True)
 @options.table
 @options.quiet
 def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any) -> None:
-    """Show the parameters, multiply-adds, memory and predicted time of every stage of SPEC.
+    """Show the parameters, multiply-adds, memory and time of every stage of SPEC.
 
     A stage is the stem, a row, the last convolution or the head. Times are predicted only with --device, from earlier
-    measurements of other networks; see `mnv2search device-profile --help`.
+    measurements of other networks; see `mnv2search device-profile --help`. With --measure, they are measured, too.
 
     \b
     Example:
       mnv2search explain mobilenet_v2_1.0_224
     """
-    from mnv2search.report.stages.explanation import (
-        explanation_json,
-        explanation_rows,
-    )  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.report.stages.explanation import explanation_json
     from mnv2search.workflows.explain import explain
 
-    explanation = explain(spec, on_note=partial(note, quiet=quiet), **given)
-    emit(explanation_json(explanation), explanation_rows(explanation), as_json=as_json, table_format=table_format)
+    found = explain(spec, on_note=partial(note, quiet=quiet), **given)
+    emit(explanation_json(found), *parts_of(found), as_json=as_json, table_format=table_format)
 
 
 @click.command("diff")
@@ -136,9 +139,9 @@ def diff_command(
     Example:
       mnv2search diff mobilenet_v2_1.0_224 mobilenet_v2_0.5_160
     """
-    from mnv2search.report.stages.spec_diff import diff_json, diff_rows, effect_rows, same_lines
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.report.stages.spec_diff import diff_json
     from mnv2search.workflows.diff import diff  # late: --help must not pay for it
 
     found = diff(before, after, on_note=partial(note, quiet=quiet), **given)
-    parts = diff_rows(found), effect_rows(found), same_lines(found)
-    emit(diff_json(found), *parts, as_json=as_json, table_format=table_format)
+    emit(diff_json(found), *parts_of(found), as_json=as_json, table_format=table_format)

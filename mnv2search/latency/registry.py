@@ -11,15 +11,16 @@ from importlib import metadata
 from typing import cast
 
 from mnv2search import plugins
+from mnv2search.display import Displayed
 from mnv2search.errors import Mnv2SearchError, OptionError
-from mnv2search.latency.device_text import SEPARATOR
+from mnv2search.latency.device_text import SEPARATOR, with_precision
 from mnv2search.latency.measuring.pool import Pool
 from mnv2search.latency.remote.device import RemoteDevice
 from mnv2search.latency.remote.native import Native, NativeDevice
 from mnv2search.latency.runtime import Runtime, RuntimeDevice
 from mnv2search.latency.types import LatencyDevice
 
-__all__ = ["Availability", "available", "device_effects", "open_device"]
+__all__ = ["Availability", "available", "device_effects", "local_devices", "open_device"]
 
 LOCAL_HOSTS = ("", "local", "localhost")
 # Options for the placement of a runtime on a machine, and the devices that take them.
@@ -33,8 +34,8 @@ PLACING = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Availability:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Availability(Displayed):
     """Whether a device can be opened on this machine, with the version of its runtime, or the reason and a hint."""
 
     name: str
@@ -149,6 +150,21 @@ def _native(runtime: Runtime, placing: Mapping[str, str], text: str) -> Native |
 def available() -> tuple[Availability, ...]:
     """The availability of every known device on this machine."""
     return tuple(_availability(name) for name in plugins.names("device"))
+
+
+def local_devices(precision: str | None = None) -> tuple[str, ...]:
+    """Texts that open every runtime in every precision that it supports, or in `precision`.
+
+    A runtime that cannot be used is listed once, in its default precision. The simulated device is left out.
+    """
+    texts: list[str] = []
+    for device in available():
+        if device.name == "simulated":
+            continue
+        every = getattr(plugins.load("device", device.name), "precisions", ("fp32",)) if device.usable else ("fp32",)
+        known = every if precision is None else [precision]
+        texts += [device.name if one == "fp32" else with_precision(device.name, one) for one in known]
+    return tuple(texts)
 
 
 def _options(tail: str, text: str) -> dict[str, str]:

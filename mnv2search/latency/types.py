@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from mnv2search.cost import check_counts
+from mnv2search.display import Displayed
 from mnv2search.errors import LatencyError
 from mnv2search.latency.runner.engine import burst
 from mnv2search.spec.model_spec import ModelSpec
@@ -26,8 +27,8 @@ Runner: TypeAlias = Callable[[], None]
 """Runs one inference and returns when it is finished."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DeviceInfo(Displayed):
     """The device that a latency was measured on.
 
     Attributes:
@@ -77,8 +78,8 @@ class DeviceInfo:
         return hashlib.sha256("\x1f".join(values).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Latency(Displayed):
     """The latency of one network on one device.
 
     Attributes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,12 @@ from mnv2search.report.rows import (
     millions,
     ms_text,
     plus_minus,
+    prediction_error_text,
     rows_of,
     trouble_lines,
 )
+from mnv2search.results.devices import Measured
+from mnv2search.spec.heads.outputs import output_of
 from mnv2search.spec.model_spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -44,6 +48,60 @@ def latency_rows(specs: Sequence[ModelSpec], latencies: Sequence[Latency]) -> Ro
         (Column("multiply-adds", "M", spare=4), lambda pair: millions(cost_of(pair[0]).madds)),
         notes=([device_text(latencies)] if latencies else []) + [*output_lines(specs), *trouble_lines(latencies)],
     )
+
+
+def measured_rows(measured: Measured | Sequence[Measured]) -> Rows:
+    """A row per network and device; if there are several devices, the fastest of each network is first."""
+    rows = [measured] if isinstance(measured, Measured) else measured
+    if len({one.device for one in rows}) == 1 and not any(one.problem for one in rows):
+        return latency_rows([one.spec for one in rows], [one.latency for one in rows if one.latency])
+    names = list(dict.fromkeys(one.spec.name for one in rows))
+    rows = sorted(rows, key=lambda one: (names.index(one.spec.name), _median_ms(one)))
+    best_ms = {name: min(_median_ms(one) for one in rows if one.spec.name == name) for name in names}
+    known = [one.latency for one in rows if one.latency]
+
+    def of_latency(text: Callable[[Latency], str]) -> Callable[[Measured], str]:
+        return lambda one: "" if one.latency is None else text(one.latency)
+
+    return rows_of(
+        "latency by device",
+        rows,
+        (NAME, lambda one: one.spec.name),
+        (Column("device", align="left", is_whole=True), lambda one: one.device),
+        (Column("version", align="left", spare=4), of_latency(lambda latency: latency.device.runtime_version)),
+        (Column("precision", align="left", spare=3), of_latency(lambda latency: latency.device.dtype)),
+        (Column("median [95 % interval]", "ms"), of_latency(measured_text)),
+        (
+            Column("relative to the fastest"),
+            lambda one: f"{_median_ms(one) / best_ms[one.spec.name]:.2f}" if one.latency else "",
+        ),
+        (Column("samples", spare=2), of_latency(lambda latency: str(latency.samples))),
+        (Column("kind, or problem", align="left"), lambda one: one.problem or of_latency(_kind)(one)),
+        notes=[
+            *dict.fromkeys(f"machine: {one.device.hardware} ({one.device.host})" for one in known),
+            *dict.fromkeys(f"threads: {one.device.threads}" for one in known),
+            *output_lines([one.spec for one in rows]),
+            *trouble_lines(known),
+        ],
+    )
+
+
+def _median_ms(measured: Measured) -> float:
+    return measured.latency.median_ms if measured.latency else math.inf
+
+
+def measured_json(measured: Sequence[Measured]) -> list[dict[str, object]]:
+    """A JSON document; the latency of a network that could not be measured is left out."""
+    return [
+        {
+            "name": one.spec.name,
+            "head_output": output_of(one.spec),
+            "requested_device": one.device,
+            "problem": one.problem,
+            **({} if one.latency is None else asdict(one.latency)),
+        }
+        for one in measured
+    ]
 
 
 def _kind(latency: Latency) -> str:
@@ -84,7 +142,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     )
     rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
     yield (
-        f"mean error {100 * audit.mean_error:.1f} %, bias {100 * audit.bias:+.1f} %; within 5 %: "
+        f"{prediction_error_text(audit.mean_error)}, bias {100 * audit.bias:+.1f} %; within 5 %: "
         f"{100 * audit.within(0.05):.0f} %, within 10 %: {100 * audit.within(0.1):.0f} %{rank}"
     )
     if not audit.learned_from:
@@ -127,7 +185,7 @@ def profile_lines(profile: Profile) -> Iterator[str]:
     if profile.dropped_earlier:
         yield "earlier measurements were discarded: they disagree with those of this run (other clock rate or load)"
     if profile.error is not None:
-        yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
+        yield f"{prediction_error_text(profile.error)}, each network predicted from four fifths of the others"
 
 
 def channel_rows(probe: Probe) -> Rows:

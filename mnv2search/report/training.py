@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mnv2search.data.dataset import Fault
     from mnv2search.evaluation import Evaluation
     from mnv2search.results.finetuning import Finetuned
-    from mnv2search.results.training import SupernetReport, TrainingReport
+    from mnv2search.results.training import Prediction, SupernetReport, TrainingReport
     from mnv2search.tasks.metrics import Metrics
     from mnv2search.training.progress import Progress
 
@@ -143,6 +143,23 @@ def _reach_lines(report: TrainingReport) -> Iterator[str]:
             f"  {', '.join(few)}: few boxes match, so these are learned badly; a larger resolution, a smaller "
             "head.smallest_scale or head.reduced_first: false reaches more"
         )
+
+
+# Classes or boxes of an image that are printed.
+PREDICTIONS_SHOWN = 5
+
+
+def predicted_lines(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """A line for each image."""
+    from mnv2search.tasks.prediction import MOST_BOXES
+
+    for one in predictions:
+        count = len(one.found)
+        seen = ", ".join(map(str, one.found[:PREDICTIONS_SHOWN])) or "nothing"
+        more = f" and {count - PREDICTIONS_SHOWN} more" if count > PREDICTIONS_SHOWN else ""
+        boxes = sum(found.box is not None for found in one.found)
+        best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""
+        yield f"{one.image}: {seen}{more}; drawn into {one.drawn}{best}"
 
 
 UNBEATEN_MEANS = "unbeaten: of these networks, as they are trained, none is both faster and more accurate"

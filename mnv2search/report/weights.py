@@ -11,7 +11,7 @@ from mnv2search.model.weights.places import OURS
 from mnv2search.report.rows import Column, Rows, counted, rows_of
 
 if TYPE_CHECKING:
-    from mnv2search.model.weights.catalog_weights import FoundWeights, PublishedWeights
+    from mnv2search.model.weights.catalog_weights import FoundWeights, LocalWeights, PublishedWeights
 
 SHOWN = 5
 
@@ -59,6 +59,11 @@ def weights_json(found: FoundWeights) -> dict[str, object]:
     }
 
 
+def local_json(found: LocalWeights) -> dict[str, object]:
+    """The weights as JSON values, with the file that holds them."""
+    return one_json(found.weights, found.path)
+
+
 def one_json(one: PublishedWeights, path: Path) -> dict[str, object]:
     """One file as JSON values; `path` is where it is, or where it was written to."""
     figures = one.figures
@@ -73,7 +78,8 @@ def one_json(one: PublishedWeights, path: Path) -> dict[str, object]:
     }
 
 
-def got_line(one: PublishedWeights, path: Path) -> str:
+def local_lines(found: LocalWeights) -> Iterator[str]:
     """The weights that were fetched, and how to begin with them."""
+    one, path = found.weights, found.path
     spec = "" if path.suffix in OURS else f" --from-spec {one.spec.name}"
-    return f"{one.name}: weights of {one.spec.name}; to begin with them: --from {path}{spec}"
+    yield f"{one.name}: weights of {one.spec.name}; to begin with them: --from {path}{spec}"

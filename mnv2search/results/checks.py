@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mnv2search.atomic import write_text
 from mnv2search.cost import Cost
+from mnv2search.display import Displayed
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.types import Latency, Verdict
@@ -21,8 +22,8 @@ MAX_BYTES = 1 << 24
 EQUAL_SPEED = 0.03
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Check(Displayed):
     """One front member, as recorded and as verified.
 
     Attributes:
@@ -77,8 +78,8 @@ class Statistic:
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ranked(Displayed):
     """Separate trainings of networks of a search, beside the accuracies of the search.
 
     Attributes:

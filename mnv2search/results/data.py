@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.data.dataset import Dataset, Split
+from mnv2search.display import Displayed
 
 if TYPE_CHECKING:
     from mnv2search.tasks.anchor_fit import FittedAnchors
@@ -31,8 +32,8 @@ class Quantiles:
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataDescription:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DataDescription(Displayed):
     """The content of a dataset before a training.
 
     Attributes:

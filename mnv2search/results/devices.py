@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
+from mnv2search.display import Displayed, PngImage, rendered
 from mnv2search.latency.types import DeviceInfo, Latency
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -13,15 +15,25 @@ from mnv2search.spec.model_spec import ModelSpec
 RUINOUS = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Measured(Displayed):
+    """The latency of a network on a device, given as text; without a latency, `problem` is the reason."""
+
+    spec: ModelSpec
+    device: str
+    latency: Latency | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Profile(Displayed):
     """The result of profiling a device.
 
     Attributes:
         measured: number of newly measured networks.
         kept: number of networks measured earlier that are still valid.
         dropped_earlier: earlier measurements disagree with the new ones and were dropped.
-        error: mean relative error on these networks, each predicted from the others; None below three networks.
+        error: mean prediction error on these networks by cross-validation; None below three networks.
     """
 
     device: DeviceInfo
@@ -48,8 +60,8 @@ class Audited:
         return self.predicted.median_ms / self.measured.median_ms - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Audit(Displayed):
     """Prediction errors on one device and space; the predictor was fitted to `learned_from` networks."""
 
     device: DeviceInfo
@@ -80,6 +92,10 @@ class Audit:
 
         pairs = [(item.predicted.median_ms, item.measured.median_ms) for item in self.items]
         return float(spearmanr([p for p, _ in pairs], [m for _, m in pairs]).statistic)
+
+    def plot(self) -> PngImage:
+        """Predicted over measured latency of all networks."""
+        return PngImage(cast("bytes", rendered("audit_plot_of", self)))
 
     @property
     def half_width(self) -> float:
@@ -142,8 +158,8 @@ class Cliff:
     expected: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Probe(Displayed):
     """The results of probing a device; the largest cliff is first, and `round_to` is the recommended multiple."""
 
     device: DeviceInfo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mnv2search.display import Displayed
 from mnv2search.latency.measuring.frequency_scaling import FrequencyScaling
 
 
@@ -96,8 +97,8 @@ class Problem:
     command: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Diagnosis(Displayed):
     """The state of the installation and of this machine; `executable` is the Python in use."""
 
     version: str

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mnv2search.cost import Cost
+from mnv2search.display import Displayed
+from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan
 from mnv2search.tasks.metrics import Metrics
 
@@ -18,7 +20,16 @@ Judged: TypeAlias = tuple[tuple[str, Metrics], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Compiled:
+class NetworkCost(Displayed):
+    """A network with its cost; memory is counted for `precision`."""
+
+    spec: ModelSpec
+    precision: Literal["fp32", "fp16", "int8"]
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Compiled(Displayed):
     """The result of a compilation.
 
     Attributes:

@@ -17,6 +17,7 @@ from mnv2search.accuracy.evaluators.recorded import content_hash
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.atomic import write_error
 from mnv2search.cost import Cost
+from mnv2search.display import Displayed, Listing
 from mnv2search.errors import RecordError, SpecError
 from mnv2search.evaluation import Budget, Evaluation
 from mnv2search.latency.types import DeviceInfo, Latency
@@ -35,8 +36,8 @@ KEPT = ("cost", "latency", "accuracy", "budget", "seed", "elapsed_s", "curve", "
 Trial = Annotated[int, Meta(ge=-1, le=MAX_TRIAL)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Record(Displayed):
     """One line: an evaluation, with its trial, stage of the run, and pick of the space.
 
     Attributes:
@@ -200,7 +201,7 @@ class RecordWriter:
             raise write_error(self._path, error, kept="finished trials are kept") from error
 
 
-def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds: bool = True) -> tuple[Record, ...]:
+def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds: bool = True) -> Listing[Record]:
     """The records of a results folder, in the order of writing; an incomplete last line is skipped.
 
     Args:
@@ -218,7 +219,7 @@ def read_records(folder: Path | str, *, space: SearchSpace | None = None, builds
         if isinstance(record, str):
             raise _damaged(f"{Path(folder) / EVALUATIONS}:{number}", record)
         records.append(record)
-    return tuple(records)
+    return Listing(records)
 
 
 def checked_lines(

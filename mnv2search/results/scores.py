@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mnv2search.display import Displayed
+
 COUNTED = ("depth", "multiply-adds", "body parameters")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ScoreReport(Displayed):
     """Scores and counts of some networks of a space: `values` has one tuple over networks for each name."""
 
     space: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mnv2search.cost import Cost
+from mnv2search.display import Displayed
 from mnv2search.latency.types import Latency
 from mnv2search.spec.model_spec import ModelSpec
 
@@ -74,8 +75,8 @@ class StageDiff:
         return (self.after.madds if self.after else 0) - (self.before.madds if self.before else 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecDiff:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SpecDiff(Displayed):
     """The differences between two networks.
 
     Attributes:
@@ -84,7 +85,7 @@ class SpecDiff:
         costs: cost of each network.
         latencies: predicted latency of each network; empty without a device, or if too few networks have been
             measured on it.
-        error: mean leave-one-out relative error of the predictor; None without predictions.
+        error: mean prediction error of the predictor, by cross-validation; None without predictions.
     """
 
     before: ModelSpec = field(repr=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.types import METRICS, Accuracy
 from mnv2search.data.dataset import Fault, Split
+from mnv2search.display import Displayed, Listing
 from mnv2search.recipe import Recipe
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.supernet.inheritance import Inheritance
@@ -32,7 +33,7 @@ class WorstImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class TrainingReport:
+class TrainingReport(Displayed):
     """The result of a training, in a folder with ``best.pt``, ``training.json`` and ``report.html``.
 
     Attributes:
@@ -72,7 +73,7 @@ class TrainingReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class EvaluationReport:
+class EvaluationReport(Displayed):
     """The metrics of a trained network on a split of a dataset.
 
     Attributes:
@@ -182,8 +183,8 @@ def _metrics_json(metrics: Metrics) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupernetReport:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SupernetReport(Displayed):
     """The result of a supernet's training.
 
     Attributes:
@@ -206,7 +207,7 @@ class Prediction:
     found: tuple[Found, ...]
 
 
-class Predictions(tuple[Prediction, ...]):
+class Predictions(Listing[Prediction]):
     """Predictions for several images; printed as one line for each of the first few."""
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from mnv2search.display import Displayed
 from mnv2search.errors import UnknownNameError
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.package_files import published_names, published_rows, search_spaces_dir
@@ -38,8 +39,8 @@ class PublishedFigures:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogEntry:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CatalogEntry(Displayed):
     """A published network.
 
     Attributes:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+from mnv2search.display import Displayed
 from mnv2search.errors import OptionError, Problem, SpecError
 from mnv2search.spec.geometry import make_divisible, placements
 from mnv2search.spec.heads.base import Backbone, Head
@@ -30,8 +31,8 @@ OutputStride = Annotated[int, Options(OUTPUT_STRIDES, "use 2, 4, 8, 16 or 32")]
 MAX_RESOLUTION = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec(Checked):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ModelSpec(Checked, Displayed):
     """A network, described by its rows of blocks; `mnv2search.spec.plan.plan` derives its layers.
 
     Attributes:

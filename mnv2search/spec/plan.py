@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mnv2search.display import Displayed
 from mnv2search.spec.layers import GROUP_NORM_GROUPS, Layer, Shortcut, Unit
 from mnv2search.spec.model_spec import BatchNorm, ModelSpec
 
 __all__ = ["GROUP_NORM_GROUPS", "Layer", "Plan", "Shortcut", "Unit", "plan"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plan(Displayed):
     """The layers of a network: `units[i]` is slim's ``layer_{i + 1}``; the units of the head come last.
 
     Attributes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
+from mnv2search.display import Displayed
 from mnv2search.errors import OptionError, SpecError, UnknownNameError
 from mnv2search.spec import space_rules
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, SsdLite
@@ -32,8 +33,8 @@ class Axis:
     options: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSpace:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SearchSpace(Displayed):
     """A spec with axes. A pick, one option index for each of `axes`, describes a network.
 
     Attributes:

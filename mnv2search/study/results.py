@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 
+from mnv2search.display import Listing
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front
 from mnv2search.spec.model_spec import ModelSpec
@@ -30,7 +31,7 @@ def result_of(items: Iterable[Evaluated], *, grid: Collection[ModelSpec] = (), e
     on_front = {e.name for e in members}
     measured = [e for e in {**space, **final}.values() if e.latency is not None]
     return SearchResult(
-        front=members,
+        front=Listing(members),
         baseline=tuple(baseline.values()),
         dominated=tuple(e for e in measured if e.name not in on_front),
         ship=max(members, key=rank_of, default=None),

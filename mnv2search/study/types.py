@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
+from mnv2search.display import Displayed, PngImage, rendered
 from mnv2search.errors import OptionError
 from mnv2search.evaluation import Evaluation
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mnv2search.latency.prediction.cache import LatencyCache
+    from mnv2search.latency.prediction.predictor import LatencyPredictor
 
 
 Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
@@ -121,7 +125,7 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SearchResult:
+class SearchResult(Displayed):
     """Result of a search.
 
     Attributes:
@@ -133,7 +137,6 @@ class SearchResult:
         closest: among networks excluded by counted limits, the one with the smallest violation.
         predicted: networks whose latency was only predicted; None if the result was read from records.
         sampler_cpu_s: processor time spent on choosing networks; None if the result was read from records.
-        predictor_error: cross-validated mean relative error of the latency prediction.
         finalists: networks that have an accuracy and are within the budget by the final measurement: the front
             and, with shared weights, the best network of every part of the band.
         rivals: baseline networks that were measured side by side with the front and are within the budget.
@@ -151,7 +154,6 @@ class SearchResult:
     predicted: int | None = None
     elapsed_s: float
     sampler_cpu_s: float | None = None
-    predictor_error: float | None = None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
@@ -160,6 +162,28 @@ class SearchResult:
     stopped: int = 0
     has_whole_baseline: bool = True
 
+    @property
+    def measured(self) -> tuple[Evaluation, ...]:
+        """All measured networks of the space and of the baseline."""
+        return tuple(e for e in (*self.front, *self.dominated, *self.baseline) if e.latency is not None)
+
+    def latency_predictor(self) -> LatencyPredictor | None:
+        """A predictor fitted to the networks measured in this search; None if there are none."""
+        from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor  # late: it loads numpy
+
+        known = [(e.spec, e.latency) for e in self.measured[-REMEMBERED:] if e.latency is not None]
+        if not known:
+            return None
+        predictor = LatencyPredictor(known[0][1].device)
+        predictor.fit([(spec, latency.median_ms) for spec, latency in known])
+        return predictor
+
+    @property
+    def predictor_error(self) -> float | None:
+        """The mean prediction error of `latency_predictor`; None for fewer than three networks."""
+        predictor = self.latency_predictor()
+        return None if predictor is None else predictor.error
+
     def rivals_of(self, evaluation: Evaluation) -> tuple[Evaluation, ...]:
         """The baseline, if it is complete or has a network of similar latency to compare with; otherwise empty."""
         own_ms = 0.0 if evaluation.latency is None else evaluation.latency.median_ms
@@ -167,6 +191,22 @@ class SearchResult:
         if self.has_whole_baseline or any(NEAR * own_ms <= ms <= own_ms for ms in latencies_ms):
             return self.baseline
         return ()
+
+    def plot(self) -> PngImage:
+        """Accuracy over measured latency: the front, the networks that it dominates, the baseline and the budget.
+
+        Raises:
+            OptionError: no network fits, so that there is no front.
+        """
+        return PngImage(cast("bytes", rendered("plot_of", self)))
+
+    def to_frame(self) -> DataFrame:
+        """The evaluated networks as a pandas DataFrame, those of the front first.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return cast("DataFrame", rendered("frame_of", self))
 
     def __repr__(self) -> str:
         effort = f"{self.trials} networks evaluated in {self.elapsed_s:.0f} s"

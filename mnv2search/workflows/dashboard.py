@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from mnv2search.errors import Mnv2SearchError, RecordError, extra_module
 from mnv2search.results.manifest import read_manifest
 from mnv2search.workflows.search.folder import STUDY_FILE
-from mnv2search.workflows.search.log import recorded, space_of_run
+from mnv2search.workflows.search.log import recorded, run_folder, space_of_run
 
 HOST = "127.0.0.1"
 
@@ -21,14 +22,16 @@ class ServerError(Mnv2SearchError, OSError):
     exit_code = 2
 
 
-def serve_dashboard(folder: Path, *, port: int, on_ready: Callable[[str, int], None]) -> None:
+def dashboard(
+    folder: str | Path, *, port: int = 8080, on_ready: Callable[[str, int], None] = lambda _address, _count: None
+) -> None:
     """Serve the dashboard of a run on this machine until the process is interrupted.
 
     The dashboard shows a temporary copy of the networks evaluated so far. So changes in the dashboard do not affect
     the run, and no content of the run's study file reaches the browser.
 
     Args:
-        folder: folder of the run.
+        folder: folder of the run, or its name in `results`.
         port: port on 127.0.0.1.
         on_ready: called with the address and the number of networks before the server starts.
 
@@ -37,24 +40,33 @@ def serve_dashboard(folder: Path, *, port: int, on_ready: Callable[[str, int], N
         RecordError: the folder is not the folder of a run, or no network is evaluated yet.
         ServerError: the port cannot be used.
     """
-    dashboard = extra_module(
-        "optuna_dashboard", feature="the dashboard", package="optuna-dashboard", extra="dashboard"
-    )
+    folder = run_folder(folder)
+    package = extra_module("optuna_dashboard", feature="the dashboard", package="optuna-dashboard", extra="dashboard")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / STUDY_FILE
         count = copy_study(folder, path)
-        _check_port(port)
-        on_ready(f"http://{HOST}:{port}", count)
-        dashboard.run_server(f"sqlite:///{path}", host=HOST, port=port)
+        try:
+            server = make_server(HOST, port, package.wsgi(f"sqlite:///{path}"), handler_class=_QuietHandler)
+        except OSError as error:
+            raise ServerError(
+                f"port {port} cannot be used: {error.strerror}", hint="choose another one with --port"
+            ) from error
+        # in a thread, because wsgiref ignores every exception in a request, among them KeyboardInterrupt
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        with server:
+            thread.start()
+            on_ready(f"http://{HOST}:{port}", count)
+            try:
+                thread.join()
+            finally:
+                server.shutdown()
 
 
-def _check_port(port: int) -> None:
-    try:
-        socket.create_server((HOST, port)).close()
-    except OSError as error:
-        raise ServerError(
-            f"port {port} cannot be used: {error.strerror}", hint="choose another one with --port"
-        ) from error
+class _QuietHandler(WSGIRequestHandler):
+    """A handler that does not log every request."""
+
+    def log_message(self, format: str, *values: object) -> None:
+        """Log nothing."""
 
 
 def copy_study(folder: Path, path: Path) -> int:

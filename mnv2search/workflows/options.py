@@ -44,8 +44,11 @@ class SpecOptions(TypedDict, total=False):
 SPEC_DEFAULTS: SpecOptions = {"pick": (), "first": False}
 
 
-def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
-    """Show the keys of a `TypedDict` passed as `**options` in the signature and docstring of a function."""
+def takes(options: type, defaults: Mapping[str, object], *, without: str = "") -> Callable[[F], F]:
+    """Show the keys of a `TypedDict` passed as `**options` in the signature and docstring of a function.
+
+    The key `without` is left out, since it has no effect there.
+    """
 
     def shown(function: F) -> F:
         signature = inspect.signature(function)
@@ -55,10 +58,12 @@ def takes(options: type, defaults: Mapping[str, object]) -> Callable[[F], F]:
                 name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=kind.__forward_arg__
             )
             for name, kind in options.__annotations__.items()
+            if name != without
         ]
         ordered = sorted([*own, *added], key=lambda one: (one.kind, one.name.startswith("on_")))
         function.__signature__ = signature.replace(parameters=ordered)  # type: ignore[attr-defined]
         fields = (inspect.getdoc(options) or "").partition("Attributes:\n")[2]
+        fields = re.sub(rf"(?m)^ +{without}: .*\n", "", fields) if without else fields
         function.__doc__ = re.sub(r"(?m)^ +options: .*$", lambda _: fields, inspect.getdoc(function) or "")
         return function
 
@@ -73,6 +78,13 @@ def path_of(given: str | Path | None) -> Path | None:
 def paths_of(given: Sequence[str | Path] | str | Path) -> list[Path]:
     """One path or several as a list."""
     return [Path(one) for one in ([given] if isinstance(given, str | Path) else given)]
+
+
+def specs_of(
+    given: Sequence[ModelSpec | SearchSpace | str | Path] | ModelSpec | SearchSpace | str | Path,
+) -> Sequence[ModelSpec | SearchSpace | str | Path]:
+    """One network or several as a list."""
+    return [given] if isinstance(given, ModelSpec | SearchSpace | str | Path) else given
 
 
 def chosen_spec(

@@ -10,13 +10,14 @@ from mnv2search.errors import OptionError, WeightsError, check_package
 from mnv2search.model.weights.catalog_weights import (
     PIP,
     FoundWeights,
-    PublishedWeights,
+    LocalWeights,
     identified,
     published_weights,
 )
 from mnv2search.model.weights.places import SUFFIXES, WeightsFile, weights_files
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import SearchSpace
+from mnv2search.workflows.options import path_of
 
 # Evaluators that take images and initial weights.
 WITH_WEIGHTS = ("supernet", "train", "train-dense")
@@ -29,29 +30,35 @@ WORTH = (
 )
 
 
-def list_weights(folder: Path | None = None) -> FoundWeights:
+def list_weights(folder: str | Path | None = None) -> FoundWeights:
     """The weights in installed packages, in the caches of torch.hub and Hugging Face, and in `folder`.
 
     Raises:
         OptionError: `folder` is not a folder.
     """
+    folder = path_of(folder)
     if folder is not None and not folder.is_dir():
         raise OptionError(f"{folder} is not a folder", hint="give a folder with weights files")
     return published_weights(folder)
 
 
 def get_weights(
-    name: str, *, output: Path | None = None, folder: Path | None = None, force: bool = False
-) -> tuple[PublishedWeights, Path]:
+    name: str, *, output: str | Path | None = None, folder: str | Path | None = None, force: bool = False
+) -> LocalWeights:
     """Weights of a name or, if there are none on this machine, of an id on the Hugging Face hub; and their file.
 
-    With `output`, a `.pt` file with the weights and their spec is written.
+    Args:
+        name: name of `mnv2search weights list`, name of a network, or an id on the hub.
+        output: `.pt` file to write, with the weights and their spec; None writes nothing.
+        folder: folder that is searched too, with its subfolders.
+        force: overwrite an existing file.
 
     Raises:
         OptionError: `output` exists or has another suffix, or the id cannot be downloaded.
         UnknownNameError: no weights have this name, and it is no id on the hub.
         WeightsError: there are no weights, or those of the hub belong to no network of the catalogue.
     """
+    output = path_of(output)
     if output is not None and output.suffix != ".pt":
         raise OptionError(
             f"{output} does not end in .pt", hint="weights are written with their spec: name a .pt file"
@@ -64,14 +71,14 @@ def get_weights(
     is_elsewhere = HUB_ID.fullmatch(name) and all(one.name != name for one in found)
     chosen = identified(_downloaded(name)) if is_elsewhere else named_weights(name, found)
     if output is None:
-        return chosen, chosen.file.path
+        return LocalWeights(weights=chosen, path=chosen.file.path)
     from mnv2search.model.weights.network_file import learned_beside
     from mnv2search.supernet.inheritance import network_of
     from mnv2search.training.checkpoint import write_network
 
     path = chosen.file.path
     write_network(output, network_of(path, chosen.spec), learned=learned_beside(path))
-    return chosen, output
+    return LocalWeights(weights=chosen, path=output)
 
 
 def _downloaded(name: str) -> WeightsFile:

@@ -28,9 +28,9 @@ from mnv2search.spec.heads.outputs import with_output
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.size import Size
 from mnv2search.spec.space import SearchSpace
-from mnv2search.spec.yaml.codec import load_space, loads
+from mnv2search.spec.yaml.codec import loads
 from mnv2search.testing.contracts import EvaluatorContract, network_of
-from mnv2search.workflows.training.scores import score_space
+from mnv2search.workflows.training.scores import scores
 
 Run = Callable[..., Any]
 
@@ -193,8 +193,8 @@ def test_a_search_for_scores_shows_no_accuracy(run: Run, tmp_path: Path) -> None
 
 
 def test_correlations_are_those_of_ranks() -> None:
-    found = score_space(load_space("tiny32"), scores=("synflow",), networks=6, seed=1)
-    again = score_space(load_space("tiny32"), scores=("synflow",), networks=6, seed=1)
+    found = scores("tiny32", score=("synflow",), networks=6, seed=1)
+    again = scores("tiny32", score=("synflow",), networks=6, seed=1)
     assert found == again
     assert found.count == 6
     assert len(set(found.values["multiply-adds"])) == 6
@@ -206,14 +206,14 @@ def test_correlations_are_those_of_ranks() -> None:
 def test_what_is_the_same_throughout_has_no_correlation() -> None:
     space = loads("mnv2search: 1\nname: flat\nresolution: [32, 40, 48, 56]\nblocks:\n  - [1, 16, 1, 2]\n")
     assert isinstance(space, SearchSpace)
-    found = score_space(space, scores=("synflow",), networks=9)
+    found = scores(space, score=("synflow",), networks=9)
     assert found.count == 4
     assert found.spearman("synflow", "depth") is None
     assert found.spearman("synflow", "multiply-adds") is not None
     few = loads("mnv2search: 1\nname: few\nresolution: [32, 40]\nblocks:\n  - [1, 16, 1, 2]\n")
     assert isinstance(few, SearchSpace)
     with pytest.raises(OptionError, match="2 networks of few are too few"):
-        score_space(few, scores=("synflow",))
+        scores(few, score=("synflow",))
 
 
 def test_scores_of_a_space_are_shown(run: Run) -> None:

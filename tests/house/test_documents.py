@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import click
 import pytest
@@ -34,7 +35,8 @@ WALKED = [
     DOCS / "tutorials" / "photographs.md",
     DOCS / "how-to" / "search-on-many-machines.md",
 ]
-NOT_ALONE = {"write-a-device.md", "use-the-exported-file.md"}  # run by tests of their own
+# Run by tests of their own.
+NOT_ALONE = {"write-a-device.md", "use-the-exported-file.md", "android-and-raspberry-pi.md"}
 PYTHON = [(page, block) for page in PAGES for block in blocks(page, "python") if page.name not in NOT_ALONE]
 YAML = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
 SPECS = [(page, block) for page, block in YAML if "mnv2search: 1" in block]
@@ -150,7 +152,9 @@ MARKS = {"weights": needs_weights}
 @pytest.fixture
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard ends before it serves."""
-    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(run_server=lambda *_, **__: None))
+    monkeypatch.setattr(WSGIServer, "serve_forever", lambda *_, **__: None)
+    monkeypatch.setattr(WSGIServer, "shutdown", lambda _: None)
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(wsgi=lambda _: None))
 
 
 @pytest.mark.usefixtures("no_server")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import pytest
+from generator import GENERATOR
 from pages import PAGES, ROOT, name_of, named_commands, named_options, section, table_rows
 
 from mnv2search import plugins
@@ -22,19 +21,12 @@ from mnv2search.spec.rules import rules_of
 
 REFERENCE = ROOT / "docs" / "reference"
 # Options of other programs, in their commands, and of the benchmarks.
-FOREIGN = {"--nproc-per-node", "--cpus", "--head", "--from-env-file", "--follow", "--container"}
+FOREIGN = {"--nproc-per-node", "--cpus", "--head", "--from-env-file", "--follow", "--container"} | {
+    *("--file", "--tag", "--rm", "--userns", "--volume", "--user", "--env", "--build-arg", "--cpuset-cpus"),
+    *("--yes", "--no-install-recommends"),
+}
 
 
-def _generator() -> ModuleType:
-    place = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert place is not None
-    assert place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-GENERATOR = _generator()
 LEAVES: Mapping[str, tuple[click.Command, click.Context]] = GENERATOR.leaves()
 KNOWN = {option for command, context in LEAVES.values() for one in command.get_params(context) for option in one.opts}
 KNOWN |= {option for command, _ in LEAVES.values() for one in command.params for option in one.secondary_opts}
@@ -55,7 +47,7 @@ def spelled(default: Any) -> str:
     return "required" if default is inspect.Parameter.empty else str(default)
 
 
-@pytest.mark.parametrize("name", ["commands.md", "python.md", "recipes.md"])
+@pytest.mark.parametrize("name", ["commands.md", "python.md", "recipes.md", "mnv2search.1"])
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (REFERENCE / name).read_text(encoding="utf-8") == GENERATOR.finished_pages()[name], "run `make docs`"
 

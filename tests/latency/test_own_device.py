@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -40,7 +41,7 @@ def installed(tmp_path: Path) -> Path:
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A Python of its own that has the folder on its path."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{DOCS.parents[2]}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -54,6 +55,12 @@ def test_it_keeps_to_the_contract(installed: Path) -> None:
     done = python(installed, "-m", "pytest", "-q", "-W", "error", "-p", "no:anyio", "test_plain_ort.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
+
+
+def test_doctor_lists_it(installed: Path) -> None:
+    done = python(installed, "-m", "mnv2search", "doctor", "--json")
+    devices = {one["name"]: one["detail"] for one in json.loads(done.stdout)["devices"]}
+    assert devices["plain-ort"] == "plug-in of plain-ort 1, not tried"
 
 
 def test_the_command_line_finds_it(installed: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-import keyword
 import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -16,10 +13,7 @@ sys.path += [str(Path(__file__).parents[1] / "training")]
 from pictures import draw_pictures
 
 import mnv2search
-from mnv2search.cli.networks import compile_command
 from mnv2search.cli.search.run import run_command
-from mnv2search.cli.training.analysis import evaluate_command, predict_command
-from mnv2search.cli.training.train import train_command
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import read_manifest
 from mnv2search.workflows.search.request import RunOptions, request_of
@@ -30,17 +24,18 @@ OPTIONS = {
     *("--latency-ms", "--latency-min-ms", "--params", "--madds", "--peak-kb", "--size-kb", "--space", "--round-to"),
     *("--device", "--precision", "--data", "--accuracy", "--from", "--from-spec", "--finetune", "--no-finetune"),
     *("--trials", "--time", "--sampler", "--seed", "--name", "--resume", "--trust", "--output-dir", "--confirm"),
-    *("--no-confirm", "--workers", "--storage", "--force", "--json", "-q", "--quiet"),
+    *(
+        "--no-confirm",
+        "--workers",
+        "--storage",
+        "--weights-store",
+        "--launcher",
+        "--force",
+        "--json",
+        "-q",
+        "--quiet",
+    ),
 }
-
-
-COMMANDS: list[tuple[click.Command, list[str]]] = [
-    (run_command, []),
-    (train_command, []),
-    (compile_command, ["net.yaml"]),
-    (predict_command, ["best.pt", "photo.png"]),
-    (evaluate_command, ["best.pt", "--data", "."]),
-]
 
 
 def test_no_option_of_run_is_renamed() -> None:
@@ -66,23 +61,6 @@ def test_a_search_on_data_ends_with_separate_trainings_if_there_is_time(
 ) -> None:
     found = request_of({"latency_ms": 5.0, "data": tmp_path, **given})
     assert found.finetunes == finetunes
-
-
-def parameter_name(one: click.Parameter) -> str:
-    """The parameter of a function for an argument or an option: its longest name in snake case."""
-    text = max(one.opts, key=len).removeprefix("--").replace("-", "_")
-    return f"{text}_" if keyword.iskeyword(text) else text
-
-
-@pytest.mark.parametrize(("command", "words"), COMMANDS, ids=lambda value: getattr(value, "name", ""))
-def test_a_function_takes_what_its_command_takes(command: click.Command, words: list[str]) -> None:
-    assert command.name is not None
-    taken = inspect.signature(getattr(mnv2search, command.name)).parameters
-    names = {parameter_name(one): one.name or "" for one in command.params}
-    assert {name for name in taken if not name.startswith("on_")} == names.keys() - {"json", "quiet"}
-    params = command.make_context(command.name, words).params
-    defaults = {name: str(one.default) for name, one in taken.items() if name in names and one.default != one.empty}
-    assert {name: str(params.get(names[name])) for name in defaults} == defaults
 
 
 @pytest.fixture

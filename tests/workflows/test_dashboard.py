@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -17,7 +20,7 @@ from run_requests import run_request
 
 from mnv2search.errors import MissingExtraError, RecordError
 from mnv2search.results.records import EVALUATIONS
-from mnv2search.workflows.dashboard import ServerError, copy_study, serve_dashboard
+from mnv2search.workflows.dashboard import ServerError, copy_study, dashboard
 from mnv2search.workflows.search.folder import STUDY_FILE
 from mnv2search.workflows.search.run import run as search
 
@@ -44,6 +47,12 @@ def study(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> optuna.Stud
 def busy_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def test_the_objectives_have_names(study: optuna.Study) -> None:
@@ -78,13 +87,29 @@ def test_what_a_study_file_says_beyond_the_records_is_not_copied(folder: Path, t
 def test_a_port_in_use_is_refused(folder: Path, busy_port: int) -> None:
     pytest.importorskip("optuna_dashboard")
     with pytest.raises(ServerError, match=rf"port {busy_port} cannot be used"):
-        serve_dashboard(folder, port=busy_port, on_ready=lambda *_: None)
+        dashboard(folder, port=busy_port, on_ready=lambda *_: None)
+
+
+def test_the_dashboard_answers_requests_until_ctrl_c(folder: Path, free_port: int) -> None:
+    pytest.importorskip("optuna_dashboard")
+    words = [sys.executable, "-m", "mnv2search", "dashboard", str(folder), "--port", str(free_port)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        try:
+            with urlopen(f"http://127.0.0.1:{free_port}/api/studies/1") as answer:
+                trials = json.loads(answer.read())["trials"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate()[1]
+    assert first.startswith(f"{len(trials)} networks at http://127.0.0.1:{free_port}")
+    assert (process.returncode, rest) == (130, "\ninterrupted\n")
 
 
 def test_a_missing_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     with pytest.raises(MissingExtraError, match="optuna-dashboard"):
-        serve_dashboard(folder, port=1, on_ready=lambda *_: None)
+        dashboard(folder, port=1, on_ready=lambda *_: None)
 
 
 def test_a_run_without_networks_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_what_spoils_measurements_is_a_problem_with_a_command(
 
 def problems_of(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> list[tuple[str, str]]:
     monkeypatch.setattr(diagnose, "machine", lambda: machine)
-    return [(one.problem, one.command) for one in diagnose.diagnose().problems]
+    return [(one.problem, one.command) for one in diagnose.doctor().problems]
 
 
 def test_little_space_and_a_locked_cache_are_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ from mnv2search.report.devices import audit_lines, profile_lines
 from mnv2search.report.plot import audit_png
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.workflows.devices.profile import audit, build_profile, candidates_of, profile_device, unseen
+from mnv2search.workflows.devices.profile import audit_device, build_profile, candidates_of, profile_device, unseen
 
 DEVICE = "simulated:noise=0.01"
 
 
 def test_a_profile_predicts_networks_that_it_has_not_seen() -> None:
-    profile = profile_device(device=DEVICE, spaces=["mnv2"], time_s=6.0, clock=CountingClock(0.25))
-    found = audit(device=DEVICE, space="mnv2", count=40)
+    profile = profile_device(device=DEVICE, space=["mnv2"], time=6.0, clock=CountingClock(0.25))
+    found = audit_device(device=DEVICE, space="mnv2", networks=40)
     assert found.learned_from == profile.measured >= 24
     assert found.within(0.05) >= 0.9
     assert found.within(0.10) >= 0.97
@@ -28,17 +28,15 @@ def test_a_profile_predicts_networks_that_it_has_not_seen() -> None:
 
 
 def test_a_profile_goes_on_where_the_last_one_ended() -> None:
-    first = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, clock=CountingClock(0.1))
-    second = profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, seed=1, clock=CountingClock(0.1))
+    first = profile_device(device=DEVICE, space=["tiny32"], time=1.5, clock=CountingClock(0.1))
+    second = profile_device(device=DEVICE, space=["tiny32"], time=1.5, seed=1, clock=CountingClock(0.1))
     assert (second.kept > 0, second.dropped_earlier) == (True, False)
     assert second.kept <= first.measured
 
 
 def test_a_fresh_profile_forgets_the_last_one() -> None:
-    profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, clock=CountingClock(0.1))
-    assert (
-        profile_device(device=DEVICE, spaces=["tiny32"], time_s=1.5, refresh=True, clock=CountingClock(0.1)).kept == 0
-    )
+    profile_device(device=DEVICE, space=["tiny32"], time=1.5, clock=CountingClock(0.1))
+    assert profile_device(device=DEVICE, space=["tiny32"], time=1.5, refresh=True, clock=CountingClock(0.1)).kept == 0
 
 
 def test_time_ends_a_profile() -> None:
@@ -60,7 +58,7 @@ def test_time_ends_a_profile() -> None:
 
 def test_no_space_is_a_mistake() -> None:
     with pytest.raises(OptionError, match="no space to profile"):
-        profile_device(device="simulated", spaces=[], time_s=1.0)
+        profile_device(device="simulated", space=[], time=1.0)
 
 
 def test_candidates_come_from_every_space_and_once() -> None:
@@ -92,24 +90,24 @@ def test_a_space_that_was_learned_whole_cannot_be_audited() -> None:
 
 
 def test_an_audit_says_when_nothing_was_learned() -> None:
-    found = audit(device=DEVICE, space="mnv2", count=3)
+    found = audit_device(device=DEVICE, space="mnv2", networks=3)
     assert any("build its profile with mnv2search device-profile" in line for line in audit_lines(found))
 
 
 def test_the_lines_of_an_audit_name_device_figures_and_counts() -> None:
-    found = audit(device=DEVICE, space="mnv2", count=3)
+    found = audit_device(device=DEVICE, space="mnv2", networks=3)
     lines = "\n".join(audit_lines(found))
     assert "simulated 1 on none (local), 1 thread, fp32" in lines
     assert "3 networks of mnv2, not among the 0 that the predictor was fitted to" in lines
-    assert f"mean error {100 * found.mean_error:.1f} %" in lines
+    assert f"mean prediction error {100 * found.mean_error:.1f} %" in lines
 
 
 def test_the_plot_of_an_audit_is_a_png() -> None:
-    assert audit_png(audit(device=DEVICE, space="mnv2", count=2)).startswith(b"\x89PNG")
+    assert audit_png(audit_device(device=DEVICE, space="mnv2", networks=2)).startswith(b"\x89PNG")
 
 
 def test_the_lines_of_a_profile_say_what_was_dropped() -> None:
-    profile = profile_device(device="simulated", spaces=["tiny32"], time_s=1.0, clock=CountingClock(0.1))
+    profile = profile_device(device="simulated", space=["tiny32"], time=1.0, clock=CountingClock(0.1))
     assert any(
         line.startswith(f"{profile.measured} networks of tiny32 measured in") for line in profile_lines(profile)
     )

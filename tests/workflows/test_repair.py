@@ -18,7 +18,7 @@ from mnv2search.locking import LOCK
 from mnv2search.results.manifest import read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
-from mnv2search.workflows.search.folder import DAMAGED, repair
+from mnv2search.workflows.search.folder import DAMAGED, repair_run
 from mnv2search.workflows.search.log import is_running, recall
 from mnv2search.workflows.search.run import resume_request
 from mnv2search.workflows.search.run import run as search
@@ -88,7 +88,7 @@ def test_a_damaged_line_is_dropped_and_the_run_goes_on(run: Run, folder: Path) -
 
 def test_new_networks_are_numbered_above_all_that_are_known(folder: Path) -> None:
     replace_line(folder, line_of(folder, 3), b"\xff\xfe")
-    repair(folder)
+    repair_run(folder)
     before = {r.trial for r in read_records(folder)}
     search(resume_request(folder), on_progress=lambda _: None)
     (new,) = {r.trial for r in read_records(folder)} - before
@@ -120,7 +120,7 @@ def test_two_networks_of_one_name_are_told_apart(folder: Path) -> None:
     replace_line(folder, line_of(folder, 2), json.dumps(second | {"name": first["name"], "spec": spec}).encode())
     with pytest.raises(RecordError, match=f"a different network named '{first['name']}'"):
         read_records(folder)
-    assert len(repair(folder).dropped) >= 1
+    assert len(repair_run(folder).dropped) >= 1
     check_names = [r.evaluation.spec.name for r in read_records(folder) if r.trial >= 0]
     assert len(set(check_names)) == len(check_names)
 
@@ -129,7 +129,7 @@ def test_records_of_a_later_version_are_not_dropped(folder: Path) -> None:
     replace_line(folder, 3, b'{"format":2}')
     before = lines_of(folder)
     with pytest.raises(RecordError, match="has format 2; this version reads format 1"):
-        repair(folder)
+        repair_run(folder)
     assert lines_of(folder) == before
 
 
@@ -137,7 +137,7 @@ def test_a_folder_in_use_is_not_repaired(folder: Path) -> None:
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RecordError, match="in use by another run"):
-            repair(folder)
+            repair_run(folder)
 
 
 def test_a_live_run_is_said_to_be_running(run: Run, folder: Path) -> None:
@@ -170,4 +170,4 @@ def test_a_folder_as_it_was_first_written_is_read(tmp_path: Path) -> None:
     assert (manifest.status, manifest.settings.time_s, manifest.settings.sampler) == ("finished", 10.0, "hybrid")
     assert [e.spec.name for e in result.front] == ["mnv2-0041", "mnv2-0035", "mnv2-0032"]
     copied = Path(shutil.copytree(FORMAT1, tmp_path / "run"))
-    assert repair(copied).dropped == ()
+    assert repair_run(copied).dropped == ()

@@ -802,11 +802,10 @@ def test_an_audit_begins_with_the_weights_that_the_search_had(
 
 
 def test_an_audit_of_a_folder_without_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
-    from mnv2search.recipe import load_recipe
-    from mnv2search.workflows.search.checks.ranking_audit import rank
+    from mnv2search.workflows.search.checks.ranking_audit import audit
 
     with pytest.raises(RecordError):
-        rank(tmp_path, data=pictures, recipe=load_recipe("modern"), members=4, epochs=1)
+        audit(tmp_path, data=pictures, recipe="modern", members=4, epochs=1)
 
 
 def test_a_supernet_built_on_its_own_serves_a_search(run: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.weights_store import WeightsStore
 from mnv2search.workflows.search.folder import WORK
 from mnv2search.workflows.search.run import Outcome, Request, run
-from mnv2search.workflows.search.workers import join, worker_pool
+from mnv2search.workflows.search.workers import join_run, worker_pool
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +93,7 @@ def load(outcome: Outcome) -> SearchSpace:
 def test_a_worker_that_cannot_read_the_weights_leaves_the_network_to_others(outcome: Outcome, tmp_path: Path) -> None:
     url = shared(outcome, tmp_path, digest=64 * "0")
     with pytest.raises(StorageError, match=r"cannot be read from .* on this machine: no such file or directory"):
-        join("run", url, device=None, only=None, trusts=True, told=lambda *_: None)
+        join_run("run", storage=url, trust=True)
     with SharedStudy.join(url, "run") as study:
         assert [one.worker for one in study.unfinished().values()] == [None]
         (presence,) = study.presences()
@@ -106,13 +106,13 @@ def test_weights_that_changed_since_the_run_wrote_them_are_refused(outcome: Outc
     url = shared(outcome, tmp_path, digest=store.write(b"weights"))
     next((tmp_path / "store").iterdir()).write_bytes(b"changed")
     with pytest.raises(StorageError, match="is not what the run wrote"):
-        join("run", url, device=None, only="accuracy", trusts=True, told=lambda *_: None)
+        join_run("run", storage=url, only="accuracy", trust=True)
 
 
 def test_the_store_is_listed_before_a_stranger_s_run_is_joined(outcome: Outcome, tmp_path: Path) -> None:
     url = shared(outcome, tmp_path, digest=None)
     with pytest.raises(RecordError, match=r"read shared weights from .*store"):
-        join("run", url, device=None, only=None, trusts=False, told=lambda *_: None)
+        join_run("run", storage=url)
 
 
 @pytest.mark.parametrize(

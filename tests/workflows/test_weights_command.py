@@ -99,8 +99,8 @@ def test_weights_of_the_hub_are_downloaded_when_asked_for(tmp_path: Path, monkey
         return str(path)
 
     monkeypatch.setattr(hub, "hf_hub_download", download)
-    weights, file = get_weights("timm/mobilenetv2_035")
-    assert (weights.spec.name, file) == (NETWORK, path)
+    found = get_weights("timm/mobilenetv2_035")
+    assert (found.weights.spec.name, found.path) == (NETWORK, path)
     assert asked == [("timm/mobilenetv2_035", "model.safetensors"), ("timm/mobilenetv2_035", "pytorch_model.bin")]
 
 

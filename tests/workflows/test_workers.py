@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pictures import draw_pictures
-from postgresql_server import postgresql_url
+from postgresql_server import free_port, postgresql_url, wait_until_open
 from run_requests import run_request
 
 from mnv2search.errors import OptionError, RecordError
@@ -25,7 +25,7 @@ from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
 from mnv2search.workflows.search.request import RunOptions, request_of
 from mnv2search.workflows.search.run import run
-from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join
+from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join_run
 
 PROXY = """
 import sys, warnings
@@ -61,10 +61,9 @@ def grpc(postgresql: str) -> Iterator[str]:
     """The URL of a storage proxy in front of PostgreSQL."""
     pytest.importorskip("grpc", reason="needs the extra storage")
     close_storage(open_storage(postgresql))  # creates the tables
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     with subprocess.Popen([sys.executable, "-c", PROXY, postgresql, str(port)]) as server:
+        wait_until_open(port, server)
         yield f"grpc://127.0.0.1:{port}"
         server.terminate()
 
@@ -109,7 +108,7 @@ def test_an_interrupted_run_goes_on_with_workers_and_without(tmp_path: Path) -> 
         run(run_request(tmp_path, trials=12, workers=1), on_progress=interrupt)
     folder = tmp_path / "run"
     assert read_manifest(folder).status == "interrupted"
-    left = join("run", str(folder / OWN_STORAGE), device=None, only=None, trusts=False, told=lambda *_: None)
+    left = join_run("run", storage=str(folder / OWN_STORAGE))
     assert (left.evaluated, left.status) == (0, "interrupted")
     done = run(run_request(tmp_path, trials=12), on_progress=nothing)
     assert len(picks_of(folder)) == len(set(picks_of(folder))) == done.result.trials == 12
@@ -123,7 +122,7 @@ def test_a_worker_joins_a_run_that_waits_for_it(tmp_path: Path, sqlite: str) -> 
         assert owner.stderr is not None
         started(tmp_path / "team")
         told: list[str] = []
-        done = join("team", sqlite, device=None, only=None, trusts=False, told=lambda name, _: told.append(name))
+        done = join_run("team", storage=sqlite, on_progress=lambda name, _: told.append(name))
         out, _ = owner.communicate()
     assert owner.returncode == 0
     assert (done.evaluated, done.status) == (len(told), "finished") == (6, "finished")
@@ -147,13 +146,13 @@ def test_a_worker_waits_for_its_run(tmp_path: Path, sqlite: str, monkeypatch: py
             study.write_status("finished")
 
     monkeypatch.setattr("mnv2search.workflows.search.workers.time.sleep", start)
-    done = join("run", sqlite, device=None, only=None, trusts=True, wait_s=600.0, told=lambda *_: None)
+    done = join_run("run", storage=sqlite, trust=True, wait=600.0)
     assert (done.evaluated, len(waits)) == (0, 1)
 
 
 def test_a_worker_that_need_not_wait_says_that_there_is_no_run(sqlite: str) -> None:
     with pytest.raises(RecordError, match="has no run named 'run'"):
-        join("run", sqlite, device=None, only=None, trusts=True, told=lambda *_: None)
+        join_run("run", storage=sqlite, trust=True)
 
 
 def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlite: str) -> None:
@@ -164,7 +163,7 @@ def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlit
         claimed = study.put(Job(number=0, name="net", stage="search", pick=(0,)))
         study.claim(own)
         study.write_status("finished")
-        done = join("run", sqlite, device=None, only=None, trusts=True, told=lambda *_: None)
+        done = join_run("run", storage=sqlite, trust=True)
         assert done.worker.startswith(f"{own}-")
         assert {one.worker.name: one.beat for one in study.presences()}[own] == 3
         assert study.unfinished()[claimed].worker == own
@@ -173,7 +172,7 @@ def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlit
 def test_a_worker_with_a_device_of_another_kind_is_refused(tmp_path: Path, sqlite: str) -> None:
     share_finished_run(tmp_path, sqlite, evaluator="imagenet")
     with pytest.raises(OptionError, match="torch:threads=1 cannot measure for this run: its hardware is"):
-        join("run", sqlite, device="torch", only=None, trusts=True, told=lambda *_: None)
+        join_run("run", storage=sqlite, device="torch", trust=True)
 
 
 def test_a_worker_opens_nothing_that_a_stranger_named(tmp_path: Path, sqlite: str) -> None:
@@ -182,7 +181,7 @@ def test_a_worker_opens_nothing_that_a_stranger_named(tmp_path: Path, sqlite: st
     for trusted in (tmp_path / "cache" / "trusted").iterdir():
         trusted.unlink()
     with pytest.raises(RecordError, match=r"(?s)is not a run that you started.*import and call"):
-        join("run", sqlite, device=None, only=None, trusts=False, told=lambda *_: None)
+        join_run("run", storage=sqlite)
 
 
 def share_finished_run(folder: Path, url: str, *, evaluator: str) -> None:

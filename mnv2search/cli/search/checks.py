@@ -23,7 +23,6 @@ from mnv2search.cli.output import emit
 )
 @click.option(
     "--trust",
-    "trusts",
     is_flag=True,
     help="Open the device that the folder names, even if you did not start the run on this machine.",
 )
@@ -36,7 +35,7 @@ from mnv2search.cli.output import emit
 )
 @options.output
 def verify_command(
-    folder: Path, time_s: float | None, device: str | None, trusts: bool, repairs: bool, as_json: bool, quiet: bool
+    folder: Path, time: float | None, device: str | None, trust: bool, repairs: bool, as_json: bool, quiet: bool
 ) -> None:
     """Count, build and measure the front of a run again, and report differences.
 
@@ -51,18 +50,19 @@ def verify_command(
       mnv2search verify results/mnv2-15ms
     """
     if repairs:
-        given = {"--time": time_s is not None, "--device": device is not None, "--trust": trusts}
+        given = {"--time": time is not None, "--device": device is not None, "--trust": trust}
         if useless := ", ".join(option for option, is_given in given.items() if is_given):
             raise click.UsageError(f"--repair measures nothing: leave out {useless}")
         _repair(folder, as_json=as_json)
         return
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.search.checks import verified_json, verified_lines, verified_rows
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.report.search.checks import verified_json
     from mnv2search.workflows.search.checks.verify import front_files, verify
 
     with measuring(len(front_files(folder)), quiet=quiet or as_json) as advance:
-        checks = verify(folder, device=device, trusts=trusts, time_s=time_s, on_progress=advance)
-    emit(verified_json(checks), verified_rows(checks), verified_lines(checks), as_json=as_json)
+        checks = verify(folder, device=device, trust=trust, time=time, on_progress=advance)
+    emit(verified_json(checks), *parts_of(checks), as_json=as_json)
     if not all(check.holds for check in checks):
         sys.exit(1)
 
@@ -72,9 +72,9 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 
     from mnv2search.cli.search.run import resume_command
     from mnv2search.report.rows import counted
-    from mnv2search.workflows.search.folder import DAMAGED, repair
+    from mnv2search.workflows.search.folder import DAMAGED, repair_run
 
-    found = repair(folder)
+    found = repair_run(folder)
     lines = [f"line {line.number} is not a record ({line.why})" for line in found.dropped]
     if lines:
         moved = f"moved {counted(len(lines), 'damaged line')} to {folder / DAMAGED}"
@@ -97,7 +97,7 @@ def _repair(folder: Path, *, as_json: bool) -> None:
 @options.seed()
 @options.output_dir
 @options.output
-def audit_command(name: str, recipe: str, output_dir: Path, as_json: bool, quiet: bool, **given: Any) -> None:
+def audit_command(as_json: bool, quiet: bool, **given: Any) -> None:
     """Check whether the accuracies of the run NAME rank networks as separate trainings do.
 
     Some of its networks, spread over the accuracies that the search found, are trained separately by the same
@@ -110,19 +110,15 @@ def audit_command(name: str, recipe: str, output_dir: Path, as_json: bool, quiet
       mnv2search audit mine --data photos/ --members 8 --epochs 5
     """
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
-    from mnv2search.recipe import load_recipe
-    from mnv2search.report.search.checks import ranked_lines, ranked_rows
-    from mnv2search.workflows.search.checks.ranking_audit import rank, ranked_json
-    from mnv2search.workflows.search.request import resumed_folder
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.search.checks.ranking_audit import audit, ranked_json
 
     with preparing(quiet=quiet or as_json) as tell:
-        found = rank(
-            resumed_folder(name, output_dir),
-            recipe=load_recipe(recipe),
+        found = audit(
             on_progress=lambda network, progress: tell(
                 f"training {network}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}",
                 progress.step / progress.steps if progress.steps else 0.0,
             ),
             **given,
         )
-    emit(ranked_json(found), ranked_rows(found), ranked_lines(found), as_json=as_json)
+    emit(ranked_json(found), *parts_of(found), as_json=as_json)

@@ -24,9 +24,9 @@ def dashboard_command(folder: Path, port: int) -> None:
       mnv2search dashboard results/mnv2-15ms
     """
     from mnv2search.report.rows import counted  # late: --help must not pay for it
-    from mnv2search.workflows.dashboard import serve_dashboard
+    from mnv2search.workflows.dashboard import dashboard
 
-    serve_dashboard(
+    dashboard(
         folder,
         port=port,
         on_ready=lambda address, count: note(f"{counted(count, 'network')} at {address}; Ctrl-C stops the dashboard"),

@@ -21,9 +21,9 @@ from mnv2search.cli.output import answer, note
     help="HTML file to write. Default: report.html in the folder of the run; for several runs, a file next to the "
     "folder of the first run.",
 )
-@click.option("--open", "opens", is_flag=True, help="Open the report in the browser.")
+@click.option("--open", is_flag=True, help="Open the report in the browser.")
 @options.force
-def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, force: bool) -> None:
+def report_command(folders: tuple[Path, ...], output: Path | None, open: bool, force: bool) -> None:
     """Write the interactive report of a run, or of several runs side by side, from their records.
 
     FOLDER is a run's folder, or its name in results. Nothing is measured. The report is one HTML file, which needs no
@@ -33,12 +33,7 @@ def report_command(folders: tuple[Path, ...], output: Path | None, opens: bool, 
     Example:
       mnv2search report results/mnv2-15ms
     """
-    from mnv2search.workflows.search.report.write import report  # late: --help must not pay for it
+    from mnv2search.workflows.search.report.write import write_report  # late: --help must not pay for it
 
-    path = report(folders, output=output, force=force)
+    path = write_report(folders, output=output, force=force, open=open, on_note=note)
     answer([str(path)])
-    if opens:
-        import webbrowser
-
-        if not webbrowser.open(path.resolve().as_uri()):
-            note("no browser found: open the file yourself")

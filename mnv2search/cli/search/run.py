@@ -6,7 +6,7 @@ import contextlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -19,13 +19,9 @@ from mnv2search.cli.options import Count, Duration, NonEmptyText, Positive
 from mnv2search.cli.output import emit, emit_json, note, printing_to_stderr
 
 if TYPE_CHECKING:
-    from mnv2search.report.rows import Rows
     from mnv2search.report.table_text import TableFormat
-    from mnv2search.results.finetuning import Finetuned
-    from mnv2search.results.manifest import Manifest
-    from mnv2search.study.types import SearchResult
+    from mnv2search.results.outcome import Outcome
     from mnv2search.workflows.search.request import RunOptions
-    from mnv2search.workflows.search.run import Outcome
 
 
 @click.command("front")
@@ -39,58 +35,36 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
     only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
-    shown. --all, --json and --csv list every network. --json and --csv also name its group.
+    shown. --all, --json and --csv list every network; --json and --csv name its
+    group of near-equals, too.
 
     \b
     Example:
       mnv2search front results/mnv2-15ms
     """
     from mnv2search.report.search.run import status_lines
-    from mnv2search.results.finetuning import finetuned_of_run
-    from mnv2search.workflows.search.log import recall  # late: --help must not pay for it
+    from mnv2search.workflows.search.api import load_run  # late: --help must not pay for it
 
-    manifest, result = recall(folder)
-    trained = finetuned_of_run(folder, result)
+    outcome = load_run(folder)
     grouped = not shows_all and table_format != "csv"
-    show(folder, manifest, result, trained, grouped=grouped, as_json=as_json, table_format=table_format)
-    if not result.front:
-        sys.exit(3 if manifest.status == "nothing fits" else 1)
-    for line in status_lines(manifest.status):
+    show(outcome, grouped=grouped, as_json=as_json, table_format=table_format)
+    if not outcome.front:
+        sys.exit(3 if outcome.manifest.status == "nothing fits" else 1)
+    for line in status_lines(outcome.manifest.status, outcome.manifest.failure):
         note(line)
 
 
-def show(
-    folder: Path,
-    manifest: Manifest,
-    result: SearchResult,
-    trained: Finetuned | None,
-    *,
-    grouped: bool = True,
-    as_json: bool,
-    table_format: TableFormat | None = None,
-) -> None:
+def show(outcome: Outcome, *, grouped: bool = True, as_json: bool, table_format: TableFormat | None = None) -> None:
     """Print the result of a run: a JSON document, or tables and the network to ship; see `run_rows` for `grouped`."""
-    from mnv2search.report.search.run import effort_text, nothing_fits_lines, run_json, run_rows, ship_lines
-    from mnv2search.report.training import finetuned_lines, finetuned_rows
+    from mnv2search.report.notebook import outcome_parts
+    from mnv2search.report.search.run import run_json
     from mnv2search.results.finetuning import shipped_json
 
     if as_json:
-        document = run_json(result, folder=folder, status=manifest.status)
-        emit_json(document | ({} if trained is None else shipped_json(trained)))
-        return
-    parts: list[Rows | Iterable[str]]
-    if not result.front:
-        parts = [nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)]
-    elif trained is None:
-        parts = [run_rows(result, grouped=grouped), ship_lines(result, folder=folder)]
+        document = run_json(outcome.result, folder=outcome.folder, status=outcome.manifest.status)
+        emit_json(document | ({} if outcome.finetuned is None else shipped_json(outcome.finetuned)))
     else:
-        lines = finetuned_lines(trained, folder=folder, front=result.front)
-        parts = [
-            run_rows(result, ships=False, grouped=grouped),
-            finetuned_rows(trained),
-            [*lines, f"  {effort_text(result)}"],
-        ]
-    emit({}, *parts, as_json=False, table_format=table_format)
+        emit({}, *outcome_parts(outcome, grouped=grouped), as_json=False, table_format=table_format)
 
 
 SAMPLERS = ("hybrid", "nsga2", "tpe", "gp", "random")
@@ -255,7 +229,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
         else:
             note("interrupted before the run began")
         sys.exit(130)
-    show(outcome.folder, outcome.manifest, outcome.result, outcome.finetuned, as_json=as_json)
+    show(outcome, as_json=as_json)
     if outcome.result.front and outcome.already_finished and not as_json:
         note("this run was finished before; a longer --time or more --trials extends it", quiet=quiet)
     for text in outcome.notes:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from mnv2search.cli import options
 from mnv2search.cli.output import emit, note, printing_to_stderr
-
-if TYPE_CHECKING:
-    from mnv2search.study.workers.jobs import Role
 
 ROLES = ("accuracy", "latency")
 
@@ -34,29 +31,18 @@ ROLES = ("accuracy", "latency")
 )
 @click.option(
     "--wait",
-    "wait_s",
     type=options.Duration(),
     metavar="TIME",
     help="Time to wait until the storage can be reached and has the run, such as 10m (default: no time).",
 )
 @click.option(
     "--trust",
-    "trusts",
     is_flag=True,
     help="Run the programs, connect to the machines and read the data that the run names, even if you did not start "
     "the run on this machine.",
 )
 @options.output
-def worker_command(
-    name: str,
-    storage: str,
-    device: str | None,
-    only: Role | None,
-    wait_s: float | None,
-    trusts: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def worker_command(name: str, as_json: bool, quiet: bool, **given: Any) -> None:
     """Evaluate networks of the run NAME until it ends.
 
     Start the run with the same --storage first. Any number of workers may join or leave at any time: if a worker is
@@ -70,13 +56,13 @@ def worker_command(
     from dataclasses import asdict
 
     from mnv2search.report.rows import counted  # late: --help must not pay for it
-    from mnv2search.workflows.search.workers import join
+    from mnv2search.workflows.search.workers import join_run
 
     def told(network: str, count: int) -> None:
         note(f"evaluating {network}; {counted(count, 'network')} finished", quiet=quiet or as_json)
 
     with printing_to_stderr():
-        done = join(name, storage, device=device, only=only, trusts=trusts, wait_s=wait_s or 0.0, told=told)
+        done = join_run(name, on_progress=told, **given)
     ended = done.status if done.status != "running" else "lost: its process was killed"
     lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
     emit(asdict(done), lines, as_json=as_json)

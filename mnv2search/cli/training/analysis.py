@@ -15,7 +15,6 @@ from mnv2search.cli.output import emit, note
 
 if TYPE_CHECKING:
     from mnv2search.errors import DataError
-    from mnv2search.results.training import Prediction
 
 
 @click.command("data")
@@ -41,17 +40,7 @@ if TYPE_CHECKING:
 )
 @options.force
 @options.output
-def data_command(
-    source: Path,
-    seed: int,
-    task: str,
-    void: int,
-    anchors: bool,
-    files: Path | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def data_command(as_json: bool, quiet: bool, **given: Any) -> None:
     """Describe the dataset DATA: classes, counts, sizes and faults.
 
     DATA is one of these:
@@ -73,23 +62,13 @@ def data_command(
       mnv2search data photos/
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.data import data_json, data_lines, data_rows, files_rows
-    from mnv2search.report.table_text import csv_text
-    from mnv2search.workflows.options import check_output
+    from mnv2search.report.data import data_json
+    from mnv2search.report.notebook import parts_of
     from mnv2search.workflows.training.describe_data import describe_data
 
-    if files is not None:
-        check_output(files, force=force)
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
-        found = describe_data(source, task, seed=seed, void=void, anchors=anchors, on_progress=advance)
-    if files is not None:
-        from mnv2search.atomic import write_text
-
-        write_text(files, f"{csv_text(files_rows(found.dataset, found.unreadable))}\n")
-    emit(data_json(found), data_rows(found), data_lines(found), as_json=as_json)
-
-
-SHOWN = 5
+        found = describe_data(on_progress=advance, **given)
+    emit(data_json(found), *parts_of(found), as_json=as_json)
 
 
 @click.command("predict")
@@ -116,27 +95,17 @@ def predict_command(model: Path, images: tuple[Path, ...], as_json: bool, **give
     Example:
       mnv2search predict best.pt photos/red/000.png -o predicted
     """
-    from mnv2search.workflows.training.predict import predict  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.workflows.training.predict import predict
 
     broken: list[DataError] = []
     found = predict(model, images, on_unreadable=broken.append, on_note=note, **given)
     document = [{**asdict(one), "image": str(one.image), "drawn": str(one.drawn)} for one in found]
-    emit(document, map(_line, found), as_json=as_json)
+    emit(document, *parts_of(found), as_json=as_json)
     for error in broken:
         note(f"error: {error.message}")
     if broken:
         sys.exit(1)
-
-
-def _line(prediction: Prediction) -> str:
-    from mnv2search.tasks.prediction import MOST_BOXES
-
-    count = len(prediction.found)
-    seen = ", ".join(str(one) for one in prediction.found[:SHOWN]) or "nothing"
-    more = f" and {count - SHOWN} more" if count > SHOWN else ""
-    boxes = sum(one.box is not None for one in prediction.found)
-    best = f", the best {MOST_BOXES} of {boxes} boxes" if boxes > MOST_BOXES else ""
-    return f"{prediction.image}: {seen}{more}; drawn into {prediction.drawn}{best}"
 
 
 @click.command("evaluate")
@@ -160,30 +129,28 @@ def evaluate_command(model: Path, as_json: bool, quiet: bool, **given: Any) -> N
       mnv2search evaluate best.pt --data photos/
     """
     from mnv2search.cli.progress import measuring  # late: --help must not pay for it
-    from mnv2search.report.evaluation import class_rows, evaluation_lines
+    from mnv2search.report.notebook import parts_of
     from mnv2search.results.training import evaluation_json
     from mnv2search.workflows.training.evaluate import evaluate
 
     with measuring(0, quiet=quiet or as_json, verb="reading", things="images") as advance:
         found = evaluate(model, on_decoded=advance, **given)
-    tables = class_rows({found.split: found.metrics}, found.data.classes)
-    emit(evaluation_json(found), evaluation_lines(found), *tables, as_json=as_json)
+    emit(evaluation_json(found), *parts_of(found), as_json=as_json)
 
 
 @click.command("scores")
 @click.argument("space", type=options.SPACE, metavar="SPACE")
 @click.option(
     "--score",
-    "names",
     type=NonEmptyText(),
     multiple=True,
     metavar="NAME",
     help="naswot, synflow or zen (default: all).",
 )
-@click.option("-n", "networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
+@click.option("-n", "--networks", type=click.IntRange(4), default=32, help="Number of networks to draw.")
 @options.seed()
 @options.output
-def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int, as_json: bool, quiet: bool) -> None:
+def scores_command(networks: int, as_json: bool, quiet: bool, **given: Any) -> None:
     """Show how closely training-free scores follow depth, multiply-adds and parameters, on networks of SPACE.
 
     Scores are not accuracies: on another dataset the same score may rank networks in reverse. Check which counts a
@@ -193,14 +160,11 @@ def scores_command(space: str, names: tuple[str, ...], networks: int, seed: int,
     Example:
       mnv2search scores tiny32 -n 8
     """
-    from mnv2search.accuracy.scores import SCORES  # late: --help must not pay for it
-    from mnv2search.cli.progress import measuring
-    from mnv2search.report.networks import score_json, score_lines, score_rows
-    from mnv2search.spec.yaml.codec import load_space
-    from mnv2search.workflows.training.scores import score_space
+    from mnv2search.cli.progress import measuring  # late: --help must not pay for it
+    from mnv2search.report.networks import score_json
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.workflows.training.scores import scores
 
     with measuring(networks, quiet=quiet or as_json, verb="scoring") as advance:
-        found = score_space(
-            load_space(space), scores=names or tuple(SCORES), networks=networks, seed=seed, on_progress=advance
-        )
-    emit(score_json(found), score_rows(found), score_lines(found), as_json=as_json)
+        found = scores(networks=networks, on_progress=advance, **given)
+    emit(score_json(found), *parts_of(found), as_json=as_json)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--lr", type=Positive(), metavar="RATE", help="Learning rate (overrides the recipe).")
 @options.void
 @options.epochs("Number of epochs (overrides the recipe).")
-@options.time("Wall time of training, such as 30m (overrides epochs).", name="time")
+@options.time("Wall time of training, such as 30m (overrides epochs).")
 @options.weights(
     "Initial weights: a .pt file of a network with as many rows as SPEC, or as many groups of rows "
     "(a row and the following rows of stride 1 with the same channels); a published checkpoint;",
@@ -86,7 +86,7 @@ def train_command(
         raise click.UsageError("give --epochs or --time, not both")
     if resume is None and (spec is None or data is None):
         raise click.UsageError("give SPEC and --data, or --resume")
-    from mnv2search.report.training import training_lines, training_rows  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
     from mnv2search.results.training import report_json
     from mnv2search.training.distributed import joined
     from mnv2search.workflows.training.api import training_request
@@ -95,7 +95,7 @@ def train_command(
         request = training_request(spec, data, given, team, resume=resume)
         report = _trained(request, quiet=quiet or as_json or not team.is_leader)
     if team.is_leader:
-        emit(report_json(report), training_lines(report), *training_rows(report), as_json=as_json)
+        emit(report_json(report), *parts_of(report), as_json=as_json)
 
 
 def _trained(request: TrainingRequest, *, quiet: bool) -> TrainingReport:
@@ -158,9 +158,7 @@ def _reported_once(team: Team) -> Iterator[None]:
 @options.seed()
 @options.folder("Output folder (default: results/SPACE-supernet).")
 @options.output
-def supernet_command(
-    space: str, output: Path | None, epochs: int | None, as_json: bool, quiet: bool, **given: Any
-) -> None:
+def supernet_command(space: str, output: Path | None, as_json: bool, quiet: bool, **given: Any) -> None:
     """Train weights that all networks of a space share, for several searches.
 
     The same command resumes an interrupted training. Without such weights, `mnv2search run --data` trains its own.
@@ -170,17 +168,14 @@ def supernet_command(
       mnv2search supernet --space tiny32 --data photos/ --time 30m -o shared
       mnv2search run --latency-ms 5 --space tiny32 --accuracy supernet:data=photos/,folder=shared
     """
-    if given["time_s"] is not None and epochs is not None:
-        raise click.UsageError("give --epochs or --time")
     from mnv2search.cli.progress import preparing  # late: --help must not pay for it
-    from mnv2search.report.training import supernet_json, supernet_lines, supernet_rows
-    from mnv2search.untrusted import file_name
-    from mnv2search.workflows.training.supernet import train_shared_weights
+    from mnv2search.report.notebook import parts_of
+    from mnv2search.report.training import supernet_json
+    from mnv2search.workflows.training.supernet import supernet_folder, train_supernet
 
-    folder = output or Path("results") / file_name(f"{Path(space).stem}-supernet")
-    with told_what_is_kept(folder), preparing(quiet=quiet or as_json) as tell:
-        report = train_shared_weights(space, folder=folder, epochs=epochs, tell=tell, **given)
-    emit(supernet_json(report), supernet_rows(report), supernet_lines(report), as_json=as_json)
+    with told_what_is_kept(supernet_folder(space, output)), preparing(quiet=quiet or as_json) as tell:
+        report = train_supernet(space, output=output, on_progress=tell, **given)
+    emit(supernet_json(report), *parts_of(report), as_json=as_json)
 
 
 @contextmanager

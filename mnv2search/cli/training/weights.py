@@ -38,12 +38,12 @@ def list_command(folder: Path | None, as_json: bool) -> None:
     Example:
       mnv2search weights list --folder .
     """
-    from mnv2search.report.weights import weights_json, weights_lines, weights_rows  # late: --help must not pay
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.report.weights import weights_json
     from mnv2search.workflows.weights import list_weights
 
     found = list_weights(folder)
-    rows = [weights_rows(found.weights)] if found.weights else []
-    emit(weights_json(found), *rows, weights_lines(found), as_json=as_json)
+    emit(weights_json(found), *parts_of(found), as_json=as_json)
 
 
 @weights_command.command("get")
@@ -62,8 +62,9 @@ def get_command(name: str, output: Path | None, folder: Path | None, force: bool
     Example:
       mnv2search weights get efficientnet_lite0 -o lite0.pt
     """
-    from mnv2search.report.weights import got_line, one_json  # late: --help must not pay for it
+    from mnv2search.report.notebook import parts_of  # late: --help must not pay for it
+    from mnv2search.report.weights import local_json
     from mnv2search.workflows.weights import get_weights
 
-    weights, path = get_weights(name, output=output, folder=folder, force=force)
-    emit(one_json(weights, path), [got_line(weights, path)], as_json=as_json)
+    found = get_weights(name, output=output, folder=folder, force=force)
+    emit(local_json(found), *parts_of(found), as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,6 +119,23 @@ class Measurer:
         Raises:
             DeviceError: the device refuses a network, or `stop` was called.
         """
+        for done in self.rounds(specs, time_s=time_s, budget_ms=budget_ms, fresh=fresh):
+            if on_progress is not None:
+                on_progress(done)
+        return tuple(self.latency_of(spec) for spec in specs)
+
+    def rounds(
+        self,
+        specs: Sequence[ModelSpec],
+        *,
+        time_s: float | None = None,
+        budget_ms: float | None = None,
+        fresh: bool = False,
+    ) -> Iterator[int]:
+        """Measure as `measure` does, and yield the number of finished networks after every visit.
+
+        Between visits, the caller may measure on another device if it calls `pause`.
+        """
         waiting = list(dict.fromkeys(specs))
         visits = dict.fromkeys(waiting, 0)
         self._before_ms = None
@@ -133,9 +150,11 @@ class Measurer:
                 is_late = self._is_late(ends_ns)
                 done = {spec for spec in group if is_late or self._is_done(spec, visits[spec], budget_ms)}
                 waiting = [spec for spec in waiting if spec not in done]
-                if on_progress is not None:
-                    on_progress(len(visits) - len(waiting))
-        return tuple(self._latency(spec) for spec in specs)
+                yield len(visits) - len(waiting)
+
+    def pause(self) -> None:
+        """Time the reference again before the next visit, since the last burst is no longer recent."""
+        self._before_ms = None
 
     def _visit_group(
         self,
@@ -226,7 +245,8 @@ class Measurer:
             return False
         return budget_ms is None or now.ci_high_ms <= budget_ms
 
-    def _latency(self, spec: ModelSpec) -> Latency:
+    def latency_of(self, spec: ModelSpec) -> Latency:
+        """The latency of a network from all visits so far."""
         now = self._estimate(spec)
         return Latency(
             median_ms=now.median_ms,

@@ -32,6 +32,7 @@ class TensorRt(NvidiaDevice):
 
     name = "tensorrt"
     dtypes: ClassVar = {"fp32": torch.float32, "fp16": torch.float16}
+    precisions: ClassVar = tuple(dtypes)
 
     def _check_installed(self) -> None:
         _tensorrt()

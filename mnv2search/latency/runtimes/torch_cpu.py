@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class TorchDevice(Device):
         OptionError: `threads` or `batch` below 1, more threads than processors, or an unknown precision.
         DeviceError: the processor does not support the precision, or there is no C++ compiler for `compile`.
     """
+
+    precisions: ClassVar = tuple(DTYPES)
 
     def __init__(
         self,

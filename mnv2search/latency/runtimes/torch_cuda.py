@@ -27,6 +27,7 @@ class TorchCuda(NvidiaDevice):
 
     name = "torch-cuda"
     dtypes: ClassVar = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    precisions: ClassVar = tuple(dtypes)
 
     def load(self, spec: ModelSpec) -> Queued:
         """The network as a graph."""

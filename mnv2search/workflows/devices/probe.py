@@ -10,12 +10,14 @@ from contextlib import nullcontext
 import numpy as np
 from numpy.typing import NDArray
 
+from mnv2search.latency.device_text import device_text
 from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import Latency, LatencyDevice
 from mnv2search.results.devices import ChannelPoint, Cliff, KernelPoint, MultiplePoint, Probe
 from mnv2search.spec.model_spec import BlockSpec, ModelSpec, Stem
+from mnv2search.study.deadline import seconds_of
 
 # Channels of all layers: multiples of 4 only, of 8, of 16 and of 32.
 CHANNELS = (48, 52, 56, 60, 64, 68, 72, 76, 80, 84, 88, 92, 96)
@@ -35,13 +37,20 @@ CLIFF = 0.06
 NETWORKS = len(CHANNELS) + len(KERNELS)
 
 
-def probe(
-    device: LatencyDevice | str, *, time_s: float | None = None, on_progress: OnProgress | None = None
+def probe_device(
+    device: LatencyDevice | str | Sequence[str] = "onnxruntime",
+    *,
+    precision: str | None = None,
+    time: float | str | None = 120.0,
+    on_progress: OnProgress | None = None,
 ) -> Probe:
     """Measure small networks that differ in channels or kernels, side by side.
 
-    No visit begins after `time_s`; `on_progress` is called after every visit with the number of finished networks.
-    A device given as text is opened and closed here.
+    Args:
+        device: device, or text for `open_device`; a device given as text is closed at the end.
+        precision: precision of weights and activations of a device given as text; None takes that of the device.
+        time: no visit begins after this time, in seconds or as text.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         DeviceError: the device cannot be used, or refuses a network.
@@ -50,13 +59,16 @@ def probe(
     by_kernel = [_network(KERNEL_CHANNELS, kernel=kernel) for kernel in KERNELS]
     bare = _network(KERNEL_CHANNELS, depthwise=False)
     specs = list(dict.fromkeys([*by_channels, *by_kernel, bare]))
-    with open_device(device) if isinstance(device, str) else nullcontext(device) as opened:
+    with (
+        open_device(device_text(device, precision)) if isinstance(device, Sequence) else nullcontext(device) as opened
+    ):
         measurer = LatencyCache().measurer(opened, CLOSENESS)
-        latencies = dict(zip(specs, measurer.measure(specs, time_s=time_s, on_progress=on_progress), strict=True))
-    measured = [latencies[spec] for spec in by_channels]
-    trend, multiples, round_to = _trend(measured)
+        measured = measurer.measure(specs, time_s=seconds_of(time), on_progress=on_progress)
+    latencies = dict(zip(specs, measured, strict=True))
+    of_channels = [latencies[spec] for spec in by_channels]
+    trend, multiples, round_to = _trend(of_channels)
     points = tuple(
-        ChannelPoint(channels=c, measured=m, trend_ms=t) for c, m, t in zip(CHANNELS, measured, trend, strict=True)
+        ChannelPoint(channels=c, measured=m, trend_ms=t) for c, m, t in zip(CHANNELS, of_channels, trend, strict=True)
     )
     return Probe(
         device=opened.info,

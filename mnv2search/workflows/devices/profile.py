@@ -1,12 +1,13 @@
-"""Measure networks side by side, profile a device, and audit its latency predictions."""
+"""Profile a device, and audit its latency predictions."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Collection, Sequence
+from time import monotonic
 
 from mnv2search.errors import OptionError
+from mnv2search.latency.device_text import device_text
 from mnv2search.latency.measuring.timing import OnProgress, Settings
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.features import FeatureTable
@@ -18,6 +19,7 @@ from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
+from mnv2search.study.deadline import seconds_of
 
 # Random networks of each space from which the networks to measure are chosen.
 DRAWN = 400
@@ -33,28 +35,36 @@ MOST_NETWORKS = 600
 
 
 def profile_device(
+    device: str | Sequence[str] = "onnxruntime",
     *,
-    device: str,
-    spaces: Sequence[str],
-    time_s: float,
+    precision: str | None = None,
+    space: Sequence[str] | str = ("mnv2",),
+    time: float | str = 300.0,
     refresh: bool = False,
     seed: int = 0,
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = monotonic,
 ) -> Profile:
-    """Measure networks of the spaces for a given time, and cache the results for later predictions on the device.
+    """Measure networks of spaces, and cache the results for later predictions on the device.
 
-    `refresh` forgets earlier measurements. `on_progress` is called with the share of the time that has passed and the
-    number of measured networks.
+    Args:
+        device: device or equal devices; see `open_device`.
+        precision: precision of weights and activations; None takes that of the device.
+        space: search spaces whose networks are to be predicted.
+        time: wall time, in seconds or as text.
+        refresh: discard earlier measurements.
+        seed: random seed of the networks.
+        on_progress: called with the share of the time that has passed, and the number of measured networks.
+        clock: returns the time in s.
 
     Raises:
         OptionError: no space is given.
         DeviceError: the device cannot be used.
         OSError: the cache cannot be written; the measurements are lost.
     """
-    loaded = [load_space(name) for name in spaces]
-    cache = LatencyCache()
-    with open_device(device) as opened:
+    loaded = [load_space(name) for name in ([space] if isinstance(space, str) else space)]
+    time_s, cache = seconds_of(time) or 0.0, LatencyCache()
+    with open_device(device_text(device, precision)) as opened:
         earlier = () if refresh else cache.load(opened.info).observations
         predictor = LatencyPredictor(opened.info, earlier=earlier)
         measured, elapsed_s, reference_ms = build_profile(
@@ -84,7 +94,7 @@ def build_profile(
     seed: int = 0,
     without: Collection[ModelSpec] = (),
     on_progress: Callable[[float, int], None] = lambda _share, _measured: None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = monotonic,
 ) -> tuple[list[tuple[ModelSpec, float]], float, float | None]:
     """Fit the predictor to measured batches of the networks that are most informative for it.
 
@@ -125,58 +135,44 @@ def candidates_of(spaces: Sequence[SearchSpace], *, seed: int) -> list[ModelSpec
     return list(dict.fromkeys(drawn))
 
 
-def measure_together(
-    specs: Sequence[ModelSpec], *, device: str, time_s: float | None = None, on_progress: OnProgress | None = None
-) -> tuple[tuple[Latency, ...], tuple[str, ...]]:
-    """Measure every network in one interleaved run; returns the latencies, and notes on problems with the cache.
-
-    No new visit begins after `time_s`; None measures until every interval is narrow enough.
-
-    Raises:
-        DeviceError: the device refuses a network.
-    """
-    cache = LatencyCache()
-    with open_device(device) as opened:
-        measurer = cache.measurer(opened)
-        latencies = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
-        try:
-            cache.save(opened.info, reference_ms=measurer.reference_ms, observations=None)
-        except OSError as error:
-            return latencies, (f"the latency cache cannot be written ({error})",)
-    return latencies, ()
-
-
 AUDIT_CLOSENESS = Settings(half_width=0.015, min_visits=12, max_visits=60)
 # Draws for each requested network, before a space counts as exhausted.
 DRAWS = 50
 
 
-def audit(
+def audit_device(
+    device: str | Sequence[str] = "onnxruntime",
     *,
-    device: str,
-    space: str,
-    count: int,
+    precision: str | None = None,
+    space: str = "mnv2",
+    networks: int = 30,
     seed: int = 0,
-    time_s: float | None = None,
+    time: float | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Audit:
     """Predict random networks of a space from earlier measurements on the device, then measure them side by side.
 
-    At most `count` networks are taken, none of which the predictor was fitted to. No visit begins after `time_s`;
-    `on_progress` is called after every visit with the number of finished networks.
+    Args:
+        device: device or equal devices; see `open_device`.
+        precision: precision of weights and activations; None takes that of the device.
+        space: search space that the networks are drawn from.
+        networks: number of networks; the predictor was fitted to none of them.
+        seed: random seed of the networks.
+        time: no visit begins after this time, in seconds or as text.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         OptionError: the predictor was fitted to every network of the space.
         DeviceError: the device cannot be used, or refuses a network.
     """
     loaded, cache = load_space(space), LatencyCache()
-    with open_device(device) as opened:
+    with open_device(device_text(device, precision)) as opened:
         predictor = cache.predictor(opened)
-        specs = unseen(loaded, predictor, count=count, seed=seed)
+        specs = unseen(loaded, predictor, count=networks, seed=seed)
         predicted = [predictor.predict(spec) for spec in specs]
         beyond = predictor.extrapolates([plan(spec) for spec in specs])
         measurer = cache.measurer(opened, AUDIT_CLOSENESS)
-        measured = measurer.measure(specs, time_s=time_s, on_progress=on_progress)
+        measured = measurer.measure(specs, time_s=seconds_of(time), on_progress=on_progress)
         info = opened.info
     items = [
         Audited(spec=s, predicted=p, measured=m, extrapolates=e)

@@ -27,7 +27,7 @@ HOT_C = 80.0
 CLOCKS = "/sys/devices/system/cpu/cpu*/cpufreq"
 
 
-def diagnose() -> Diagnosis:
+def doctor() -> Diagnosis:
     """The state of the installation and of this machine.
 
     No slow import is made, no device is opened and nothing is sent. Values that the system does not report are empty.

@@ -63,6 +63,20 @@ def requirements(distribution: Distribution) -> tuple[str, ...]:
     return tuple(line.partition(":")[2].strip() for line in head if line.startswith("Requires-Dist:"))
 
 
+def entry_points(present: Mapping[str, Distribution], group: str) -> dict[str, str]:
+    """The names in a group of entry points, each with its package."""
+    found: dict[str, str] = {}
+    for package, distribution in present.items():
+        try:
+            text = read_text(Path(distribution.folder, "entry_points.txt"), max_bytes=MAX_METADATA_BYTES)
+        except (OSError, UnsafeFileError):
+            continue
+        section = re.search(rf"^\[{re.escape(group)}\]$(.*?)(?=^\[|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+        if section is not None:
+            found |= dict.fromkeys(re.findall(r"^\s*([^\s=#;]+)\s*=", section[1], flags=re.MULTILINE), package)
+    return found
+
+
 def source_requirements(pyproject: Path, project: str) -> tuple[str, ...]:
     """The requirements in the pyproject.toml of a source checkout, as `requirements` returns them; empty if none.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mnv2search import plugins
 from mnv2search.results.diagnosis import Extra, Readiness
-from mnv2search.workflows.doctor.packages import Distribution
+from mnv2search.workflows.doctor.packages import Distribution, entry_points
 
 # Devices whose package comes with the installation, and devices that need a GPU.
 PACKAGES = {"onnxruntime": "onnxruntime", "torch": "torch", "simulated": ""}
@@ -28,7 +28,7 @@ Which = Callable[[str], str | None]
 def devices(
     present: Mapping[str, Distribution], extras: Sequence[Extra], gpus: Sequence[str], visible: str | None = None
 ) -> tuple[Readiness, ...]:
-    """Every built-in device; `visible` is the value of `$CUDA_VISIBLE_DEVICES`, or None."""
+    """Every built-in device, then those of plug-ins; `visible` is the value of `$CUDA_VISIBLE_DEVICES`, or None."""
     by_extra = {extra.name: extra for extra in extras}
 
     def device(name: str) -> Readiness:
@@ -44,7 +44,15 @@ def devices(
             name=name, is_ready=False, detail=f"{package} is not installed", command=f"pip install {package}"
         )
 
-    return tuple(device(name) for name in plugins.BUILT_IN["device"])
+    return (*(device(name) for name in plugins.BUILT_IN["device"]), *_of_plug_ins(present))
+
+
+def _of_plug_ins(present: Mapping[str, Distribution]) -> Iterator[Readiness]:
+    for name, package in entry_points(present, "mnv2search.devices").items():
+        if name not in plugins.BUILT_IN["device"]:
+            yield Readiness(
+                name=name, is_ready=True, detail=f"plug-in of {_text(package, present)}, not tried", command=""
+            )
 
 
 def hosts(extras: Sequence[Extra], which: Which = shutil.which) -> tuple[Readiness, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from mnv2search.accuracy.evaluator import AccuracyEvaluator
@@ -18,7 +19,7 @@ from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of
 from mnv2search.workflows.weights import with_chosen_weights
 
 if TYPE_CHECKING:
-    from mnv2search.workflows.search.run import Outcome
+    from mnv2search.results.outcome import Outcome
 
 
 @takes(RunOptions, DEFAULTS)
@@ -46,6 +47,33 @@ def run(
     from mnv2search.workflows.search.run import run as run_request
 
     return confirm_outcome(run_request(request, on_progress=on_progress, on_note=on_note))
+
+
+def load_run(folder: str | Path) -> Outcome:
+    """The results of a run from its records, as `mnv2search front` shows them; nothing is measured.
+
+    Args:
+        folder: folder of a run, or its name in `results`.
+
+    Raises:
+        RecordError: the folder is not that of a run, or a file in it is damaged.
+        SpecError: the manifest has a broken space.
+    """
+    from mnv2search.results.checks import CONFIRMATION, read_confirmations
+    from mnv2search.results.finetuning import finetuned_of_run
+    from mnv2search.results.outcome import Outcome
+    from mnv2search.workflows.search.log import recall, run_folder
+
+    path = run_folder(folder)
+    manifest, result = recall(path)
+    return Outcome(
+        folder=path,
+        manifest=manifest,
+        result=result,
+        already_finished=True,
+        finetuned=finetuned_of_run(path, result),
+        confirmations=read_confirmations(path / CONFIRMATION),
+    )
 
 
 def confirm_outcome(

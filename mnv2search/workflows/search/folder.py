@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import remove_leftovers, write_error, write_text
-from mnv2search.errors import Mnv2SearchError, OptionError, RecordError
+from mnv2search.display import Displayed
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock, is_held
+from mnv2search.results.block_times import BLOCK_TIMES
 from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
-from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
+from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, Status, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
-from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.log import run_folder, space_of_run
 from mnv2search.workflows.search.outputs import PAGE, TRAINED
 
 SPACE = "space.yaml"
@@ -71,7 +73,9 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
                 f"{folder} holds a run with another {what}",
                 hint="give this run another --name, or --force to start over",
             )
-    return replace(held, settings=wanted.settings, command=wanted.command or held.command)
+    status: Status = "interrupted" if held.status == "failed" else held.status
+    command = wanted.command or held.command
+    return replace(held, settings=wanted.settings, command=command, status=status, failure="")
 
 
 def _clear(folder: Path) -> None:
@@ -89,7 +93,8 @@ def _clear(folder: Path) -> None:
         *STORAGE_FILES,
     ):
         (folder / name).unlink(missing_ok=True)
-    (folder / CONFIRMATION).unlink(missing_ok=True)
+    for name in (CONFIRMATION, BLOCK_TIMES):
+        (folder / name).unlink(missing_ok=True)
     for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):
         path.unlink()
     for name in (WORK, FINETUNE, BEFORE):
@@ -112,6 +117,17 @@ def locked(folder: Path) -> Iterator[None]:
             if is_own and not _holds_anything(folder, but_latencies=isinstance(error, OptionError)):
                 _remove(folder)
             raise
+
+
+@contextmanager
+def failures_recorded(folder: Path) -> Iterator[None]:
+    """Write an error that ends a run into its manifest, if the folder can still be written to."""
+    try:
+        yield
+    except Mnv2SearchError as error:
+        with suppress(RecordError, WriteError):
+            write_manifest(folder, replace(read_manifest(folder), status="failed", failure=error.message))
+        raise
 
 
 def _remove(folder: Path) -> None:
@@ -147,16 +163,18 @@ class DamagedLine:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Repair(Displayed):
     """The number of lines that are records, and the damaged ones, which were moved to `DAMAGED` in the folder."""
 
     kept: int
     dropped: tuple[DamagedLine, ...]
 
 
-def repair(folder: Path) -> Repair:
+def repair_run(folder: str | Path) -> Repair:
     """Move the damaged lines of a run's records to a separate file, so that the run can be resumed.
+
+    Does what `mnv2search verify --repair` does. `folder` is the folder of the run, or its name in `results`.
 
     The study is removed, because it will be rebuilt from the records, and the run is marked as interrupted, so that a
     resumed run measures its front again. If the repair is killed, it can be repeated.
@@ -165,6 +183,7 @@ def repair(folder: Path) -> Repair:
         RecordError: the folder is not that of a run, its manifest is damaged, or a process uses it.
         WriteError: the files cannot be written.
     """
+    folder = run_folder(folder)
     manifest = read_manifest(folder)
     space = space_of_run(folder, manifest)
     with locked(folder):

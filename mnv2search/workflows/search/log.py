@@ -20,6 +20,22 @@ from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, SearchResult, Settings
 
 
+def run_folder(name: str | Path) -> Path:
+    """The folder of a run, given by its path or, in `results`, by its name.
+
+    Raises:
+        RecordError: there is no run with this name.
+    """
+    folder, inside = Path(name), Path("results") / name
+    if folder.parent != Path() or folder.exists():
+        return folder
+    if not inside.exists():
+        raise RecordError(
+            f"there is no run {str(name)!r} in results", hint="give its name, or its folder, such as results/NAME"
+        )
+    return inside
+
+
 def recall(folder: Path | str) -> tuple[Manifest, SearchResult]:
     """The manifest and the result of a run; its front is that of the last side-by-side measurement.
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,9 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.report.search.front import best_rival
 from mnv2search.results.block_times import BLOCK_TIMES, write_block_times
-from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
+from mnv2search.results.outcome import Outcome
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -32,8 +32,8 @@ from mnv2search.study.results import result_of
 from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchResult, Settings, Storage
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.block_times import block_times_of
-from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
+from mnv2search.workflows.devices.probe import probe_device
+from mnv2search.workflows.search.folder import STUDY_FILE, WORK, failures_recorded, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.report.write import run_report_of
@@ -50,29 +50,6 @@ __all__ = ["AUTO", "STUDY_FILE", "Outcome", "Request", "resume_request", "run"]
 # Time to probe which multiple of channels is fast on a device.
 PROBE_S = 60.0
 PACKAGES = ("mnv2search", "torch", "onnx", "onnxruntime", "optuna", "numpy")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Outcome:
-    """Results of a run, and the folder that holds them.
-
-    Attributes:
-        already_finished: the run was finished before; the results are the earlier ones.
-        finetuned: results of fine-tuning the most accurate networks of the front separately.
-        notes: problems that did not stop the run.
-        confirmations: comparisons of the front with the runtime's own converter; empty if there was none.
-    """
-
-    folder: Path
-    manifest: Manifest
-    result: SearchResult
-    already_finished: bool = False
-    finetuned: Finetuned | None = None
-    notes: tuple[str, ...] = ()
-    confirmations: tuple[Confirmation, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<{self.folder}: {self.manifest.status}, {str(self.result)[1:-1]}>"
 
 
 def run(
@@ -112,7 +89,8 @@ def run(
             on_folder(folder)
             evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
-            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
+            with failures_recorded(folder):
+                outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 
@@ -137,7 +115,7 @@ def _rounded(space: SearchSpace, request: Request, device: LatencyDevice, folder
         if (folder / MANIFEST).exists() and not request.force:
             divisor = space_of_run(folder, read_manifest(folder)).template.channel_divisor
         else:
-            divisor = probe(device, time_s=PROBE_S).round_to
+            divisor = probe_device(device, time=PROBE_S).round_to
     if divisor is None:
         return space
     return SearchSpace(template=replace(space.template, channel_divisor=divisor), axes=space.axes)

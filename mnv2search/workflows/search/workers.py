@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
+from mnv2search.display import Displayed
 from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, StorageError
 from mnv2search.latency.device import processors
 from mnv2search.latency.measuring.pool import ALIKE
@@ -25,6 +26,7 @@ from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import DeviceInfo
 from mnv2search.model.memory import memory_bytes
 from mnv2search.results.manifest import Manifest, manifest_json
+from mnv2search.study.deadline import seconds_of
 from mnv2search.study.latency_model import LatencyModel
 from mnv2search.study.types import Settings, Worker
 from mnv2search.study.workers.heartbeat import beating
@@ -162,7 +164,7 @@ def _launched(
 def work_in_task(run: str, url: str, only: Role | None) -> tuple[str, str]:
     """Evaluate networks of a run until it has ended; returns the name of the worker, and its error or ""."""
     try:
-        done = join(run, url, device=None, only=only, trusts=True, wait_s=OUTAGE_S, told=lambda *_: None)
+        done = join_run(run, storage=url, only=only, trust=True, wait=OUTAGE_S)
     except Mnv2SearchError as error:
         return worker_name(), error.message
     return done.worker, ""
@@ -229,8 +231,8 @@ def worker_name(process: int | None = None) -> str:
     return f"{socket.gethostname()}-{os.getpid() if process is None else process}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WorkerResult(Displayed):
     """The number of networks that a worker evaluated, and the status of the run when the worker left."""
 
     worker: str
@@ -239,26 +241,26 @@ class WorkerResult:
     status: str
 
 
-def join(
+def join_run(
     name: str,
-    storage: str,
     *,
-    device: str | None,
-    only: Role | None,
-    trusts: bool,
-    wait_s: float = 0.0,
-    told: Callable[[str, int], None],
+    storage: str,
+    device: str | None = None,
+    only: Role | None = None,
+    wait: float | str | None = None,
+    trust: bool = False,
+    on_progress: Callable[[str, int], None] = lambda _name, _count: None,
 ) -> WorkerResult:
-    """Evaluate networks of a run until it has ended.
+    """Evaluate networks of a run until it has ended, as `mnv2search worker` does.
 
     Args:
         name: name of the run in the storage.
         storage: file or URL of the storage.
         device: device to measure on; None takes the device of the run.
-        only: the only value to determine; None determines latencies and accuracies.
-        trusts: use the programs, machines and data that the run names, even if someone else started the run.
-        wait_s: time to wait for the storage, and for the run in it.
-        told: called before each evaluation, with the name of the network and the number evaluated so far.
+        only: the only value to determine, ``accuracy`` or ``latency``; None determines both.
+        wait: time to wait for the storage, and for the run in it, in seconds or as text; None does not wait.
+        trust: use the programs, machines and data that the run names, even if someone else started the run.
+        on_progress: called before each evaluation, with the name of the network and the number evaluated so far.
 
     Raises:
         RecordError: the storage has no such run, or the run is not trusted.
@@ -267,9 +269,9 @@ def join(
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
-    with _joined(storage, name, wait_s=wait_s) as study:
+    with _joined(storage, name, wait_s=seconds_of(wait) or 0.0) as study:
         worker = Worker(name=_new_name(study), host=socket.gethostname())
-        count = _work(study, name, worker, device=device, only=only, trusts=trusts, told=told)
+        count = _work(study, name, worker, device=device, only=only, trusts=trust, told=on_progress)
         return WorkerResult(worker=worker.name, run=name, evaluated=count, status=study.signals().status)
 
 

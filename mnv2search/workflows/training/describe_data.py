@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnv2search.atomic import write_text
 from mnv2search.data.dataset import SPLITS, Dataset, Example, Split
 from mnv2search.data.image_files import MAX_FILE_BYTES, opened_image
 from mnv2search.data.pixels import is_readable_enough
 from mnv2search.data.readers.masks import mask_of, numbered
 from mnv2search.data.reading import image_folder, read_dataset, task_of_layout
 from mnv2search.errors import OptionError
+from mnv2search.report.data import files_rows
+from mnv2search.report.table_text import csv_text
 from mnv2search.results.data import DataDescription, Quantiles, Sizes
 from mnv2search.spec.catalog import entry
 from mnv2search.untrusted import UnsafeFileError, read_bytes
+from mnv2search.workflows.options import check_output, path_of
 
 if TYPE_CHECKING:
     from mnv2search.tasks.anchor_fit import FittedAnchors
@@ -35,25 +39,38 @@ RARE = 0.1
 
 
 def describe_data(
-    source: Path,
+    source: str | Path,
     task: str = "auto",
     *,
     seed: int = 0,
     void: int = 255,
     anchors: bool = False,
+    files: str | Path | None = None,
+    force: bool = False,
     workers: int | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> DataDescription:
-    """Read every image of a dataset and describe them; see `mnv2search.data.reading.read_dataset`.
+    """Read every image of a dataset and describe them, as `mnv2search data` does.
 
-    The task ``auto`` is chosen by the layout. With `anchors`, those of `ANCHORED` are fitted to the training boxes.
-    `on_progress` is called with the number of images read.
+    Args:
+        source: dataset; see `mnv2search data --help`.
+        task: ``classification``, ``detection`` or ``segmentation``; ``auto`` chooses by the layout.
+        seed: seed of the splits that are drawn.
+        void: mask value to ignore.
+        anchors: fit the anchors of a detector, `ANCHORED`, to the training boxes.
+        files: CSV file to write, with the path, split (or unreadable) and class of every image.
+        force: overwrite an existing file.
+        workers: number of threads; None takes one for each processor.
+        on_progress: called with the number of images read.
 
     Raises:
         OptionError: anchors are requested for a dataset without boxes.
         DataError: the dataset cannot be trained on.
         MissingExtraError: a table needs a package that is not installed.
     """
+    source, table = Path(source), path_of(files)
+    if table is not None:
+        check_output(table, force=force)
     cache = image_folder()
     if task == "auto":
         task = task_of_layout(source, unpack_to=cache) or "classification"
@@ -69,8 +86,10 @@ def describe_data(
         for done, ((split, example), (image, amounts)) in enumerate(zip(examples, read, strict=True), start=1):
             statistics.add(split, example, image, amounts)
             on_progress(done)
-    description = statistics.description()
-    return replace(description, anchors=_anchors(dataset)) if anchors else description
+    found = statistics.description()
+    if table is not None:
+        write_text(table, f"{csv_text(files_rows(found.dataset, found.unreadable))}\n")
+    return replace(found, anchors=_anchors(dataset)) if anchors else found
 
 
 def _anchors(dataset: Dataset) -> FittedAnchors:

@@ -12,30 +12,40 @@ from mnv2search.results.scores import COUNTED, ScoreReport
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan
 from mnv2search.spec.space import SearchSpace, canonical, random_pick, resolve
+from mnv2search.spec.yaml.codec import load_space
 
 FEWEST = 4
 # Draws for each requested network, before a space counts as exhausted.
 DRAWS = 50
 
 
-def score_space(
-    space: SearchSpace,
+def scores(
+    space: SearchSpace | str,
     *,
-    scores: Sequence[str] = tuple(SCORES),
+    score: Sequence[str] | str = (),
     networks: int = 32,
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> ScoreReport:
-    """Score distinct random networks of a space, or all networks of a small one.
+    """Score distinct random networks of a space, or all networks of a small one, without training.
+
+    Args:
+        space: a search space, its file or bundled name.
+        score: names of scores; none takes all.
+        networks: number of networks to draw.
+        seed: random seed of networks, weights and images.
+        on_progress: called with the number of scored networks.
 
     Raises:
         UnknownNameError: a score is not in `mnv2search.accuracy.scores.SCORES`.
         OptionError: there are too few networks for a rank correlation.
         EvaluatorError: a score cannot be computed for a network.
     """
-    for name in scores:
+    names = ([score] if isinstance(score, str) else tuple(score)) or tuple(SCORES)
+    for name in names:
         if name not in SCORES:
             raise UnknownNameError("score", name, SCORES)
+    space = load_space(space) if isinstance(space, str) else space
     specs = _drawn(space, networks, seed)
     if len(specs) < FEWEST:
         raise OptionError(
@@ -44,12 +54,12 @@ def score_space(
         )
     rows: list[dict[str, float]] = []
     for done, spec in enumerate(specs, start=1):
-        rows.append({**_counted(spec), **{name: SCORES[name](spec, seed) for name in scores}})
+        rows.append({**_counted(spec), **{name: SCORES[name](spec, seed) for name in names}})
         on_progress(done)
     return ScoreReport(
         space=space.name,
         seed=seed,
-        scores=tuple(scores),
+        scores=tuple(names),
         values={name: tuple(row[name] for row in rows) for name in rows[0]},
     )
 

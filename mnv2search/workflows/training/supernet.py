@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Preparation
 from mnv2search.accuracy.evaluators.supernet import SupernetEvaluator
+from mnv2search.errors import OptionError
 from mnv2search.evaluation import Budget, no_report
+from mnv2search.latency.device_text import device_text
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.results.training import SupernetReport
@@ -17,9 +19,12 @@ from mnv2search.spec.classes import space_with_classes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.space import Pick, SearchSpace, canonical, random_pick, resolve
 from mnv2search.spec.yaml.codec import load_space
+from mnv2search.study.deadline import seconds_of
 from mnv2search.study.engine import Search
 from mnv2search.study.types import Listener, Settings, Storage
 from mnv2search.supernet.train import by_madds
+from mnv2search.untrusted import file_name
+from mnv2search.workflows.options import path_of
 from mnv2search.workflows.weights import initial_weights
 
 DEFAULT_TIME_S = 600.0
@@ -27,35 +32,58 @@ DRAWS = 1000
 SHOWN = 5
 
 
-def train_shared_weights(
+def supernet_folder(space: str, output: str | Path | None) -> Path:
+    """The folder of a training: `output`, or by default ``results/SPACE-supernet``."""
+    return path_of(output) or Path("results") / file_name(f"{Path(space).stem}-supernet")
+
+
+def train_supernet(
     space: str,
     *,
-    data: Path,
-    folder: Path,
-    time_s: float | None = None,
+    data: str | Path,
+    output: str | Path | None = None,
+    time: float | str | None = None,
     epochs: int | None = None,
     fidelity: str = "auto",
     recipe: str = "auto",
     from_: Path | str | None = None,
     from_spec: str | None = None,
     latency_ms: float | None = None,
-    device: str = "onnxruntime",
+    device: str | Sequence[str] = "onnxruntime",
+    precision: str | None = None,
     seed: int = 0,
-    tell: Callable[[str, float], None] = lambda _doing, _share: None,
+    on_progress: Callable[[str, float], None] = lambda _doing, _share: None,
 ) -> SupernetReport:
-    """Train the weights that all networks of a space share, or resume the training in `folder`.
+    """Train the weights that all networks of a space share, or resume the training in the folder `output`.
 
-    See `SupernetEvaluator` for `fidelity`, `recipe` and the initial weights. The training takes `epochs` passes over
-    the images, or `time_s`; 10 minutes if neither is given. With `latency_ms`, the budget of a later search on
-    `device`, some networks are measured, and only networks within the budget are trained. `tell` is called with the
-    current activity and its progress from 0 to 1.
+    Args:
+        space: file or bundled name of a search space.
+        data: images to train on.
+        output: folder of the training; ``results/SPACE-supernet`` by default.
+        time: duration, in seconds or as text; 10 minutes without `epochs`.
+        epochs: number of epochs, instead of `time`.
+        fidelity: scale of widths and resolutions while training, such as ``0.5x0.75``; auto chooses by the time.
+        recipe: name or file of the recipe; auto is ``supernet`` or, with `from_`, ``adapt`` with a third of its
+            learning rate.
+        from_: initial weights; see `RunOptions`.
+        from_spec: network to which the published weights of `from_` belong.
+        latency_ms: budget of a later search on `device`: some networks are measured, and only networks within the
+            budget are trained; None trains all networks of the space.
+        device: device of the budget; see `open_device`.
+        precision: precision of weights and activations on the device; None takes that of the device.
+        seed: random seed of the training.
+        on_progress: called with the current activity and its progress from 0 to 1.
 
     Raises:
+        OptionError: `time` and `epochs` are both given.
         SpecError: the space has problems.
         DataError: the images cannot be trained on.
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """
+    time_s, folder = seconds_of(time), supernet_folder(space, output)
+    if time_s is not None and epochs is not None:
+        raise OptionError("time and epochs are both given", hint="give --time or --epochs")
     whole = load_space(space)
     initial = initial_weights(from_, from_spec, whole)
     if epochs is None:
@@ -74,11 +102,12 @@ def train_shared_weights(
     drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
     if latency_ms is None:
         notes = evaluator.prepare(
-            Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=tell)
+            Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=on_progress)
         )
     else:
         settings = Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed)
-        notes = _prepare_for_budget(whole, evaluator, folder, device, Budget(latency_ms=latency_ms), settings, tell)
+        text, budget = device_text(device, precision), Budget(latency_ms=latency_ms)
+        notes = _prepare_for_budget(whole, evaluator, folder, text, budget, settings, on_progress)
     return SupernetReport(
         folder=folder,
         shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, needs_chromium, opened, with_data
+from browser import chromium, needs_chromium, opened
+from page_data import with_data
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 
 from mnv2search.report.html.page import Gallery, Lines, Part, Thumbnail
 from mnv2search.report.html.page import page as page_of
 from mnv2search.report.rows import Column, Rows
-from mnv2search.workflows.search.report.write import report as compare
+from mnv2search.workflows.search.report.write import write_report as compare
 from mnv2search.workflows.search.run import run
 
 pytestmark = needs_chromium

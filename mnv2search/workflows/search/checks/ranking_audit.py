@@ -18,7 +18,7 @@ from mnv2search.data.dataset import Dataset
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.model.build import MobileNet, build
-from mnv2search.recipe import Recipe
+from mnv2search.recipe import Recipe, load_recipe
 from mnv2search.results.checks import Ranked, Statistic
 from mnv2search.results.finetuning import training_folder
 from mnv2search.results.records import read_records
@@ -35,6 +35,7 @@ from mnv2search.training.progress import Progress
 from mnv2search.training.train import train
 from mnv2search.untrusted import file_name
 from mnv2search.workflows.search.log import evaluated_of
+from mnv2search.workflows.search.request import resumed_folder
 from mnv2search.workflows.weights import initial_weights
 
 FEWEST = 4
@@ -46,25 +47,36 @@ Correlation: TypeAlias = Callable[[Values, Values], tuple[float, float]]
 """The coefficient and its p-value."""
 
 
-def rank(
-    folder: Path,
+def audit(
+    name: str | Path,
     *,
-    data: Path,
-    recipe: Recipe,
-    members: int,
-    epochs: int,
-    seed: int = 0,
-    from_: Path | None = None,
+    data: str | Path,
+    members: int = 8,
+    epochs: int = 5,
+    recipe: str = "short",
+    from_: str | Path | None = None,
     from_spec: str | None = None,
+    seed: int = 0,
+    output_dir: str | Path = "results",
     on_progress: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Ranked:
     """Train some networks of a run separately, all with the same recipe, and compare the two rankings.
 
     The networks are spread evenly over the accuracies that the search found. Trainings are kept in the folder of the
-    run, so that an interrupted audit resumes. The test images are not used. `from_`, the initial weights of every
-    training, is a `.pt` file of ours with any network of as many rows or groups of rows, a file with weights of the
-    network `from_spec`, or a name of `mnv2search weights list`. `on_progress` is called with the name of a network
-    and the progress of its training.
+    run, so that an interrupted audit resumes. The test images are not used.
+
+    Args:
+        name: folder of a run, or its name in `output_dir`.
+        data: images to train on.
+        members: number of networks to train.
+        epochs: number of epochs of each training.
+        recipe: name or file of the recipe.
+        from_: initial weights of every training: a `.pt` file of ours with any network of as many rows or groups of
+            rows, a file with weights of the network `from_spec`, or a name of `mnv2search weights list`.
+        from_spec: network to which the published weights of `from_` belong.
+        seed: random seed of the trainings.
+        output_dir: folder that holds the folders of runs.
+        on_progress: called with the name of a network and the progress of its training.
 
     Raises:
         OptionError: fewer than four members are requested, or the images have other classes.
@@ -73,12 +85,13 @@ def rank(
     """
     if members < FEWEST:
         raise OptionError(f"{members} networks are too few to compare rankings", hint=f"train {FEWEST} or more")
+    folder, settings = resumed_folder(name, output_dir), load_recipe(recipe)
     chosen = _spread(_known(folder), members)
-    images = Classification().read(data, seed=seed)
+    images = Classification().read(Path(data), seed=seed)
     initial = initial_weights(from_, from_spec, chosen[0].spec)
-    from_, own = initial.path, load_spec(initial.spec) if initial.spec else chosen[0].spec
-    first = None if from_ is None else network_of(from_, own)
-    trainings = folder / file_name(FOLDER if from_ is None else f"{FOLDER}-from-{from_.stem}")
+    weights, own = initial.path, load_spec(initial.spec) if initial.spec else chosen[0].spec
+    first = None if weights is None else network_of(weights, own)
+    trainings = folder / file_name(FOLDER if weights is None else f"{FOLDER}-from-{weights.stem}")
     trained = []
     for evaluation in chosen:
         job = Job(
@@ -90,16 +103,16 @@ def rank(
             device=own_device(),
             on_progress=partial(on_progress, evaluation.spec.name),
         )
-        trained.append(_trained(evaluation.spec, images, recipe, job, first=first))
+        trained.append(_trained(evaluation.spec, images, settings, job, first=first))
     said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
     true = np.array([metrics.main.value for metrics in trained])
     madds = np.array([e.cost.madds for e in chosen], dtype=float)
     found = Ranked(
         networks=chosen,
-        weights=from_,
+        weights=weights,
         trained=tuple(trained),
         epochs=epochs,
-        recipe=recipe.name,
+        recipe=settings.name,
         kendall=_statistic(kendalltau, said, true, seed=seed),
         spearman=_statistic(spearmanr, said, true, seed=seed),
         by_madds=_correlation(spearmanr, madds, true),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mnv2search.cost import cost_of
+from mnv2search.display import Listing
 from mnv2search.errors import RecordError
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.measuring.timing import OnProgress
@@ -16,8 +17,9 @@ from mnv2search.results.finetuning import finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, read_manifest
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
+from mnv2search.study.deadline import seconds_of
 from mnv2search.study.results import rank_of
-from mnv2search.workflows.search.log import recall
+from mnv2search.workflows.search.log import recall, run_folder
 from mnv2search.workflows.search.trust import check_trust
 
 
@@ -41,18 +43,23 @@ def front_files(folder: Path) -> tuple[Path, ...]:
 
 
 def verify(
-    folder: Path,
+    folder: str | Path,
     *,
     device: str | None = None,
-    trusts: bool = False,
-    time_s: float | None = None,
+    trust: bool = False,
+    time: float | str | None = None,
     on_progress: OnProgress | None = None,
-) -> tuple[Check, ...]:
-    """Recount, rebuild and measure every network of a front again, side by side, by default on the run's device.
+) -> Listing[Check]:
+    """Recount, rebuild and measure every network of a front again, side by side, as `mnv2search verify` does.
 
     Networks that were trained at the end of the run are verified too.
 
-    With `trusts`, the device that the manifest names is opened even if someone else made the folder.
+    Args:
+        folder: folder of a run, or its name in `results`.
+        device: device to measure on; None takes that of the run.
+        trust: open the device that the manifest names even if someone else made the folder.
+        time: no visit begins after this time, in seconds or as text.
+        on_progress: called after every visit with the number of finished networks.
 
     Raises:
         RecordError: the folder has no finished run, a file of `front/` is not in the records of the run, or the run's
@@ -62,9 +69,10 @@ def verify(
     """
     from mnv2search.model.build import build
 
+    folder = run_folder(folder)
     files = front_files(folder)
     manifest, result = recall(folder)
-    if device is None and not trusts:
+    if device is None and not trust:
         check_trust(
             folder,
             manifest,
@@ -78,9 +86,9 @@ def verify(
         latencies = (
             LatencyCache()
             .measurer(opened)
-            .measure(specs, time_s=time_s, budget_ms=manifest.budget.latency_ms, on_progress=on_progress)
+            .measure(specs, time_s=seconds_of(time), budget_ms=manifest.budget.latency_ms, on_progress=on_progress)
         )
-    return tuple(
+    return Listing(
         Check(
             then=recorded[spec.name],
             cost=cost_of(spec),

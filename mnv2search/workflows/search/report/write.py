@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import webbrowser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mnv2search.atomic import write_text
@@ -15,8 +16,10 @@ from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import Manifest
 from mnv2search.results.run_report import RunReport
 from mnv2search.study.types import SearchResult
-from mnv2search.workflows.search.log import recall, recorded, space_of_run
-from mnv2search.workflows.search.outputs import PAGE, run_page, trained_picture, write_report
+from mnv2search.workflows.options import path_of, paths_of
+from mnv2search.workflows.search import outputs
+from mnv2search.workflows.search.log import recall, recorded, run_folder, space_of_run
+from mnv2search.workflows.search.outputs import PAGE, run_page, trained_picture
 from mnv2search.workflows.search.report.importances import importances_of
 
 
@@ -40,32 +43,47 @@ def run_report_of(folder: Path, manifest: Manifest, result: SearchResult, finetu
     )
 
 
-def report(runs: Sequence[str | Path], *, output: str | Path | None = None, force: bool = False) -> Path:
+def write_report(
+    folders: Sequence[str | Path] | str | Path,
+    *,
+    output: str | Path | None = None,
+    force: bool = False,
+    open: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Write the report of one run from its records, or one that compares several runs; returns its path.
 
     Nothing is measured.
 
     Args:
-        runs: folders of runs.
+        folders: folders of runs, or their names in `results`.
         output: path of the report. Default: `report.html` in the folder of the run; for several runs, a file next to
             the folder of the first run, named after all runs.
         force: replace the file if it exists; the report in the folder of a run is always replaced.
+        open: open the report in the browser.
+        on_note: called with a message if there is no browser.
 
     Raises:
         OptionError: there are no runs, a run is given twice, or the file exists.
         RecordError: a folder is not the folder of a run, or the run has no front yet.
     """
-    folders = [Path(run) for run in runs]
+    path = _written([run_folder(one) for one in paths_of(folders)], path_of(output), force=force)
+    if open and not webbrowser.open(path.resolve().as_uri()):
+        on_note("no browser found: open the file yourself")
+    return path
+
+
+def _written(folders: Sequence[Path], output: Path | None, *, force: bool) -> Path:
     if not folders:
         raise OptionError("there are no runs to report on", hint="give the folder of a run, such as results/NAME")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise OptionError("a run is given twice", hint="give each run once")
     first, *others = folders
     if output is None and not others:
-        write_report(_read(first))
+        outputs.write_report(_read(first))
         return first / PAGE
     names = [folder.name for folder in folders]
-    path = first.parent / f"{'+'.join(names)}.html" if output is None else Path(output)
+    path = first.parent / f"{'+'.join(names)}.html" if output is None else output
     if path.exists() and not force:
         raise OptionError(f"{path} exists", hint="choose another name with -o, or overwrite it with --force")
     found = [_read(folder) for folder in folders]
