@@ -192,7 +192,7 @@ def storage_of(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
         url = str(folder / "shared.sqlite3")
         yield url, url
         return
-    from postgresql_server import free_port, postgresql_url
+    from postgresql_server import free_port, postgresql_url, wait_until_open
 
     with postgresql_url() as url:
         if kind == "postgresql":
@@ -201,8 +201,11 @@ def storage_of(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
         close_storage(open_storage(url))  # creates the tables
         port = free_port()
         with subprocess.Popen([sys.executable, "-c", PROXY, url, str(port)]) as server:
-            yield f"grpc://127.0.0.1:{port}", url
-            server.terminate()
+            try:
+                wait_until_open(port, server)
+                yield f"grpc://127.0.0.1:{port}", url
+            finally:
+                server.terminate()
 
 
 def main() -> int:

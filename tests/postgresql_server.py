@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 USER = "postgres"
 # Below the ports that Linux gives to outgoing connections, which could otherwise take the port of a stopped server.
 PORTS = range(15_000, 32_000)
-__all__ = ["PostgresqlServer", "free_port", "postgresql_url"]
+__all__ = ["PostgresqlServer", "free_port", "postgresql_url", "wait_until_open"]
 
 
 class PostgresqlServer:
@@ -113,6 +114,16 @@ def free_port() -> int:
         with socket.socket() as one, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             return port
+
+
+def wait_until_open(port: int, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server accepts connections on loopback."""
+    while server.poll() is None:
+        with contextlib.suppress(ConnectionError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.05)
+    pytest.fail("the server ended")
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -72,7 +72,8 @@ def outcome_parts(outcome: Outcome, *, grouped: bool = True) -> Iterator[Rows | 
 
     result, trained, manifest = outcome.result, outcome.finetuned, outcome.manifest
     if not result.front:
-        yield nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)
+        budget, status, failure = manifest.budget, manifest.status, manifest.failure
+        yield nothing_fits_lines(result, budget=budget, status=status, failure=failure)
     elif trained is None:
         yield run_rows(result, grouped=grouped)
         yield ship_lines(result, folder=outcome.folder)

@@ -301,7 +301,7 @@ def test_an_audit_is_printed_though_its_plot_finds_no_room(run: Run, monkeypatch
     monkeypatch.setattr(Path, "write_bytes", is_full)
     done = run("devices", "audit", "--device", "simulated", "-n", "3", "-o", "a.png")
     assert done.code == 1
-    assert "mean error" in done.out
+    assert "mean prediction error" in done.out
     assert "a.png: cannot be written: No space left on device" in done.err
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pictures import draw_pictures
-from postgresql_server import postgresql_url
+from postgresql_server import free_port, postgresql_url, wait_until_open
 from run_requests import run_request
 
 from mnv2search.errors import OptionError, RecordError
@@ -61,10 +61,9 @@ def grpc(postgresql: str) -> Iterator[str]:
     """The URL of a storage proxy in front of PostgreSQL."""
     pytest.importorskip("grpc", reason="needs the extra storage")
     close_storage(open_storage(postgresql))  # creates the tables
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     with subprocess.Popen([sys.executable, "-c", PROXY, postgresql, str(port)]) as server:
+        wait_until_open(port, server)
         yield f"grpc://127.0.0.1:{port}"
         server.terminate()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import SupportsFloat
 
-from mnv2search.accuracy.bounded_output import BoundedOutput
 from mnv2search.accuracy.evaluator import Evaluator, Report, StopEarly, changed_options
 from mnv2search.accuracy.types import Accuracy, EvaluatorInfo
 from mnv2search.errors import EvaluatorError, OptionError
@@ -24,8 +23,6 @@ METRIC, DATASET = "top1", "the function's own"
 class PythonEvaluator(Evaluator):
     """Calls ``function(spec, seed)``, which returns a number from 0 to 1 or an `Accuracy`.
 
-    Of what a call prints, the beginning and the end are shown.
-
     Args:
         function: ``module:function``, or ``path/to/file.py:function``.
     """
@@ -33,7 +30,6 @@ class PythonEvaluator(Evaluator):
     def __init__(self, *, function: str, metric: str = METRIC, dataset: str = DATASET) -> None:
         self._name, self._metric, self._dataset = function, metric, dataset
         self._function = _found(function)
-        self._streams = BoundedOutput("stdout"), BoundedOutput("stderr")
 
     @property
     def info(self) -> EvaluatorInfo:
@@ -46,8 +42,7 @@ class PythonEvaluator(Evaluator):
         """The accuracy that the function returns; exceptions of the function are raised as `EvaluatorError`."""
         del report
         try:
-            with self._streams[0].bounding(), self._streams[1].bounding():
-                found = self._function(spec, seed)
+            found = self._function(spec, seed)
             value = found if isinstance(found, Accuracy) else _ratio(found)
         except (StopEarly, KeyboardInterrupt):
             raise

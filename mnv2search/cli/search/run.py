@@ -35,7 +35,8 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
     only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
-    shown. --all, --json and --csv list every network. --json and --csv also name its group.
+    shown. --all, --json and --csv list every network; --json and --csv name its
+    group of near-equals, too.
 
     \b
     Example:
@@ -49,7 +50,7 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
     show(outcome, grouped=grouped, as_json=as_json, table_format=table_format)
     if not outcome.front:
         sys.exit(3 if outcome.manifest.status == "nothing fits" else 1)
-    for line in status_lines(outcome.manifest.status):
+    for line in status_lines(outcome.manifest.status, outcome.manifest.failure):
         note(line)
 
 

@@ -9,7 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from mnv2search.study.workers.trials import StoredTrial
+from mnv2search.study.workers.trials import UNFINISHED, StoredTrial
 
 
 class ProxyTrials:
@@ -64,10 +64,14 @@ class ProxyTrials:
         found = self._storage.get_all_trials(self._study_id, deepcopy=False, states=list(states))
         return sorted(map(_stored, found))
 
-    def finished(self, ids: Iterable[int]) -> list[StoredTrial]:
-        """Those of the trials with these ids that are finished, in order."""
-        found = map(self._storage.get_trial, sorted(ids))
-        return [_stored(trial) for trial in found if trial.state.is_finished()]
+    def finished(self, ids: Iterable[int], *, parts: Iterable[int]) -> list[StoredTrial]:
+        """Those of the trials with these ids that are finished, in order; `parts` has all studies with others."""
+        unfinished = {
+            trial._trial_id
+            for study_id in parts
+            for trial in self._storage.get_all_trials(study_id, deepcopy=False, states=UNFINISHED)
+        }
+        return [_stored(self._storage.get_trial(trial_id)) for trial_id in sorted({*ids} - unfinished)]
 
     def study_attributes(self, keys: Collection[str]) -> dict[str, object]:
         """Those of these attributes of the study that exist."""

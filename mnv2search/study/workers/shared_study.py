@@ -169,7 +169,7 @@ class SharedStudy:
 
     def finished(self, ids: Collection[int]) -> dict[int, Answer | Failure]:
         """The answers or failures of those of these trials that are finished, in order."""
-        found = self._call(lambda: self._study.finished(ids)) if ids else []
+        found = self._call(lambda: self._study.finished(ids, parts=self._parts)) if ids else []
         return {trial.trial_id: _outcome(trial) for trial in found}
 
     def outcomes(self) -> Iterator[tuple[int, Job, Answer | Failure | None]]:

@@ -52,8 +52,8 @@ class Trials(Protocol):
     def with_states(self, states: Iterable[TrialState]) -> list[StoredTrial]:
         """The trials in one of these states, in order."""
 
-    def finished(self, ids: Iterable[int]) -> list[StoredTrial]:
-        """Those of the trials with these ids that are finished, in order."""
+    def finished(self, ids: Iterable[int], *, parts: Iterable[int]) -> list[StoredTrial]:
+        """Those of the trials with these ids that are finished, in order; `parts` has all studies with others."""
 
     def study_attributes(self, keys: Collection[str]) -> dict[str, object]:
         """Those of these attributes of the study that exist."""
@@ -104,8 +104,9 @@ class DatabaseTrials:
         with self._engine.connect() as database:
             return _found(database, *self._in(states))
 
-    def finished(self, ids: Iterable[int]) -> list[StoredTrial]:
+    def finished(self, ids: Iterable[int], *, parts: Iterable[int]) -> list[StoredTrial]:
         """Those of the trials with these ids that are finished, in order."""
+        del parts
         with self._engine.connect() as database:
             return _found(database, TRIALS.c.trial_id.in_(list(ids)), TRIALS.c.state.not_in(UNFINISHED))
 
