@@ -72,8 +72,7 @@ def outcome_parts(outcome: Outcome, *, grouped: bool = True) -> Iterator[Rows | 
 
     result, trained, manifest = outcome.result, outcome.finetuned, outcome.manifest
     if not result.front:
-        budget, status, failure = manifest.budget, manifest.status, manifest.failure
-        yield nothing_fits_lines(result, budget=budget, status=status, failure=failure)
+        yield nothing_fits_lines(result, budget=manifest.budget, status=manifest.status, failure=manifest.failure)
     elif trained is None:
         yield run_rows(result, grouped=grouped)
         yield ship_lines(result, folder=outcome.folder)
