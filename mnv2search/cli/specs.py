@@ -94,14 +94,19 @@ def draw_command(spec: str, output: Path | None, as_json: bool, quiet: bool, **g
 @click.command("explain")
 @click.argument("spec", type=options.SPEC, metavar="SPEC")
 @options.prediction
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Measure the time of every stage on --device with the profiler of ONNX Runtime or OpenVINO.",
+)
 @options.network(head_output=True)
 @options.table
 @options.quiet
 def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, quiet: bool, **given: Any) -> None:
-    """Show the parameters, multiply-adds, memory and predicted time of every stage of SPEC.
+    """Show the parameters, multiply-adds, memory and time of every stage of SPEC.
 
     A stage is the stem, a row, the last convolution or the head. Times are predicted only with --device, from earlier
-    measurements of other networks; see `mnv2search device-profile --help`.
+    measurements of other networks; see `mnv2search device-profile --help`. With --measure, they are measured, too.
 
     \b
     Example:

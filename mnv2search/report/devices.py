@@ -21,6 +21,7 @@ from mnv2search.report.rows import (
     millions,
     ms_text,
     plus_minus,
+    prediction_error_text,
     rows_of,
     trouble_lines,
 )
@@ -84,7 +85,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     )
     rank = "" if audit.spearman is None else f", Spearman {audit.spearman:.4f}"
     yield (
-        f"mean error {100 * audit.mean_error:.1f} %, bias {100 * audit.bias:+.1f} %; within 5 %: "
+        f"{prediction_error_text(audit.mean_error)}, bias {100 * audit.bias:+.1f} %; within 5 %: "
         f"{100 * audit.within(0.05):.0f} %, within 10 %: {100 * audit.within(0.1):.0f} %{rank}"
     )
     if not audit.learned_from:
@@ -127,7 +128,7 @@ def profile_lines(profile: Profile) -> Iterator[str]:
     if profile.dropped_earlier:
         yield "earlier measurements were discarded: they disagree with those of this run (other clock rate or load)"
     if profile.error is not None:
-        yield f"mean error of a prediction {100 * profile.error:.1f} %, each network predicted from the others"
+        yield f"{prediction_error_text(profile.error)}, each network predicted from four fifths of the others"
 
 
 def channel_rows(probe: Probe) -> Rows:

@@ -10,7 +10,7 @@ from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
 from mnv2search.pareto import front as front_of
 from mnv2search.report.curves import BESIDE, FIGURES, Evaluated, figures_of
-from mnv2search.report.rows import counted, device_line
+from mnv2search.report.rows import counted, device_line, prediction_error_text
 from mnv2search.report.search.front import LIKELIHOOD
 from mnv2search.study.results import REGION_BEGINS, median_ms_of
 
@@ -158,7 +158,7 @@ def audit_png(audit: Audit) -> bytes:
     axes.set_xlabel("measured latency, ms (bars: 95 % interval)")
     axes.set_ylabel("predicted latency, ms")
     axes.set_title(
-        f"{counted(len(audit.items), 'network')} of {audit.space}: mean error {100 * audit.mean_error:.1f} %, "
+        f"{counted(len(audit.items), 'network')} of {audit.space}: {prediction_error_text(audit.mean_error)}, "
         f"{100 * audit.within(0.05):.0f} % within 5 %",
         loc="left",
         fontsize=10,

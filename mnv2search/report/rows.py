@@ -114,6 +114,15 @@ def _digits(value_ms: float) -> int:
     return 3 if value_ms < 1 else 2
 
 
+def prediction_error_text(error: float) -> str:
+    """The mean error of predicted latencies.
+
+    >>> prediction_error_text(0.0193)
+    'mean prediction error 1.9 %'
+    """
+    return f"mean prediction error {100 * error:.1f} %"
+
+
 def plus_minus(value: float, half_width: float) -> str:
     """A value with its half-width, both rounded to the first significant digit of the half-width.
 

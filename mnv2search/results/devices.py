@@ -21,7 +21,7 @@ class Profile:
         measured: number of newly measured networks.
         kept: number of networks measured earlier that are still valid.
         dropped_earlier: earlier measurements disagree with the new ones and were dropped.
-        error: mean relative error on these networks, each predicted from the others; None below three networks.
+        error: mean prediction error on these networks by cross-validation; None below three networks.
     """
 
     device: DeviceInfo

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mnv2search.cost import Cost, StageCost
 from mnv2search.latency.types import Latency
+from mnv2search.results.block_times import BlockTimes
 from mnv2search.spec.plan import Plan, Unit
 
 
@@ -19,7 +20,7 @@ class PredictedStages:
         stages_ms: time of every stage; with `fixed_ms`, these add up to the latency.
         fixed_ms: time of an inference that does not depend on the network.
         networks: number of measured networks that the predictor was fitted to.
-        error: mean leave-one-out relative error of the predictor.
+        error: mean prediction error of the predictor, by cross-validation.
         extrapolates: whether the network is unlike all measured ones.
     """
 
@@ -38,6 +39,7 @@ class Explanation:
     Attributes:
         precision: precision of the weights and activations in the memory counts.
         predicted: predicted latency; None without a device, or if too few networks have been measured on it.
+        measured: measured times of the units; None if they were not asked for, or without a profiler.
     """
 
     plan: Plan = field(repr=False)
@@ -45,6 +47,7 @@ class Explanation:
     cost: Cost
     stages: tuple[StageCost, ...] = field(repr=False)
     predicted: PredictedStages | None = field(default=None, repr=False)
+    measured: BlockTimes | None = field(default=None, repr=False)
 
     def units(self, stage: StageCost) -> Sequence[Unit]:
         """The units of a stage."""

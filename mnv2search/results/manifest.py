@@ -54,7 +54,7 @@ MAX_BYTES = 1 << 24
 # Status of a run whose folder may still contain files of a replaced run.
 STARTING: Final = "starting"
 
-Status = Literal["starting", "running", "interrupted", "finished", "nothing fits"]
+Status = Literal["starting", "running", "interrupted", "failed", "finished", "nothing fits"]
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +80,7 @@ class Manifest:
         created_at: time of creation, ISO 8601, UTC.
         status: status when the manifest was last written; a killed run stays at `running`. If it is `starting`, other
             files in the folder belong to a replaced run.
+        failure: the error that ended a run whose status is `failed`.
         elapsed_s: wall time used by all parts of the run, up to the last record.
         accuracy_detail: how the accuracies were determined; empty until the run is finished.
     """
@@ -96,6 +97,7 @@ class Manifest:
     created_at: str
     finished_at: str = ""
     status: Status = "running"
+    failure: str = ""
     elapsed_s: Seconds = 0.0
     accuracy_detail: str = ""
     settings: RunSettings = field(default_factory=RunSettings)

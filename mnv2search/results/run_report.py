@@ -67,9 +67,3 @@ class RunReport:
     def shipped(self) -> Evaluation | None:
         """The network to ship, with its accuracy after a separate training if there was one."""
         return self.result.ship if self.finetuned is None else self.finetuned.trained[self.finetuned.best]
-
-    @property
-    def measured(self) -> tuple[Evaluation, ...]:
-        """All measured networks of the space and of the baseline."""
-        result = self.result
-        return tuple(e for e in (*result.front, *result.dominated, *result.baseline) if e.latency is not None)

@@ -84,7 +84,7 @@ class SpecDiff:
         costs: cost of each network.
         latencies: predicted latency of each network; empty without a device, or if too few networks have been
             measured on it.
-        error: mean leave-one-out relative error of the predictor; None without predictions.
+        error: mean prediction error of the predictor, by cross-validation; None without predictions.
     """
 
     before: ModelSpec = field(repr=False)

@@ -162,7 +162,6 @@ class SearchState:
             result_of(self.items, grid=self.grid, elapsed_s=self.deadline.elapsed_s),
             predicted=self._predicted,
             sampler_cpu_s=self.sampler_cpu_s,
-            predictor_error=self.latency.predictor.error,
             exhausted=self.is_exhausted,
             notes=self.notes,
         )

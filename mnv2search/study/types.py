@@ -12,6 +12,7 @@ from mnv2search.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from mnv2search.latency.prediction.cache import LatencyCache
+    from mnv2search.latency.prediction.predictor import LatencyPredictor
 
 
 Phase = Literal["baseline", "calibration", "preparation", "search", "final", "finetune"]
@@ -133,7 +134,6 @@ class SearchResult:
         closest: among networks excluded by counted limits, the one with the smallest violation.
         predicted: networks whose latency was only predicted; None if the result was read from records.
         sampler_cpu_s: processor time spent on choosing networks; None if the result was read from records.
-        predictor_error: cross-validated mean relative error of the latency prediction.
         finalists: networks that have an accuracy and are within the budget by the final measurement: the front
             and, with shared weights, the best network of every part of the band.
         rivals: baseline networks that were measured side by side with the front and are within the budget.
@@ -151,7 +151,6 @@ class SearchResult:
     predicted: int | None = None
     elapsed_s: float
     sampler_cpu_s: float | None = None
-    predictor_error: float | None = None
     exhausted: bool = False
     notes: tuple[str, ...] = ()
     finalists: tuple[Evaluation, ...] = ()
@@ -159,6 +158,28 @@ class SearchResult:
     given: int = 0
     stopped: int = 0
     has_whole_baseline: bool = True
+
+    @property
+    def measured(self) -> tuple[Evaluation, ...]:
+        """All measured networks of the space and of the baseline."""
+        return tuple(e for e in (*self.front, *self.dominated, *self.baseline) if e.latency is not None)
+
+    def latency_predictor(self) -> LatencyPredictor | None:
+        """A predictor fitted to the networks measured in this search; None if there are none."""
+        from mnv2search.latency.prediction.predictor import REMEMBERED, LatencyPredictor  # late: it loads numpy
+
+        known = [(e.spec, e.latency) for e in self.measured[-REMEMBERED:] if e.latency is not None]
+        if not known:
+            return None
+        predictor = LatencyPredictor(known[0][1].device)
+        predictor.fit([(spec, latency.median_ms) for spec, latency in known])
+        return predictor
+
+    @property
+    def predictor_error(self) -> float | None:
+        """The mean prediction error of `latency_predictor`; None for fewer than three networks."""
+        predictor = self.latency_predictor()
+        return None if predictor is None else predictor.error
 
     def rivals_of(self, evaluation: Evaluation) -> tuple[Evaluation, ...]:
         """The baseline, if it is complete or has a network of similar latency to compare with; otherwise empty."""

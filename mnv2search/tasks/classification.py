@@ -32,6 +32,8 @@ from mnv2search.tasks.task import Evaluation, Share, Step, Task, Wanted
 
 EVALUATION_BATCH = 128
 ALONE = Share()
+# Fewest epochs for moderate means against overfitting, and for strong ones such as mixup.
+MEDIUM_EPOCHS, LONG_EPOCHS = 12, 30
 # Number of classes in a prediction.
 TOP = 5
 
@@ -44,7 +46,7 @@ class Classification(Task[Dataset, Pixels, Batch]):
     head = Classifier
     unused = ("zoom_out", "mosaic")
     learning_exponent = 0.4
-    short_recipe = "short"
+    shorter_recipes = ((MEDIUM_EPOCHS, "short"), (LONG_EPOCHS, "medium"))
     distributes = distills = True
 
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> Dataset:  # noqa: ARG002

@@ -136,10 +136,6 @@ OF_CLASSIFIERS = SearchLength(3, 0, (100, 100), math.inf, None)
 OF_DENSE_TASKS = SearchLength(3, 150, (100, 60), 4, (100, 30))
 
 
-# Fewest epochs for which measures against overfitting, such as mixup, are worth their cost.
-LONG_EPOCHS = 30
-
-
 class Task(ABC, Generic[D, E, B]):
     """A task, for networks with one kind of head; an instance has no state.
 
@@ -148,7 +144,8 @@ class Task(ABC, Generic[D, E, B]):
         metric: name of the main metric.
         head: type of the networks' head.
         recipe: name of the default recipe.
-        short_recipe: name of the default recipe for fewer than `LONG_EPOCHS` epochs; empty for `recipe`.
+        shorter_recipes: default recipes of shorter trainings, shortest first: (number of epochs, name) is for fewer
+            epochs than that number.
         unused: settings of a recipe that the task ignores; a recipe that sets one is refused.
         packages: packages required for training, which are in the extra ``train``.
         tries: number of examples by which an evaluation is timed.
@@ -165,7 +162,7 @@ class Task(ABC, Generic[D, E, B]):
     metric: ClassVar[str]
     head: ClassVar[type[Head]]
     recipe: ClassVar[str] = "modern"
-    short_recipe: ClassVar[str] = ""
+    shorter_recipes: ClassVar[tuple[tuple[int, str], ...]] = ()
     unused: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     tries: ClassVar[int] = 16
@@ -178,7 +175,7 @@ class Task(ABC, Generic[D, E, B]):
 
     def recipe_for(self, epochs: float) -> str:
         """Name of the default recipe of a training with a number of epochs."""
-        return self.short_recipe if self.short_recipe and epochs < LONG_EPOCHS else self.recipe
+        return next((name for limit, name in self.shorter_recipes if epochs < limit), self.recipe)
 
     @abstractmethod
     def read(self, source: Path, *, seed: int = 0, void: int = VOID) -> D:

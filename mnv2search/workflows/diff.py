@@ -14,11 +14,13 @@ from mnv2search.latency.types import Latency
 from mnv2search.results.spec_diff import Change, Part, SpecDiff, StageDiff
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.spec.plan import Plan, plan
+from mnv2search.spec.space import SearchSpace
+from mnv2search.spec.yaml.codec import load
 from mnv2search.spec.yaml.fields import keys_of, spelled
 from mnv2search.spec.yaml.write import stage_text
 from mnv2search.workflows.alignment import Block, align
 from mnv2search.workflows.explain import usable_predictor
-from mnv2search.workflows.options import chosen_spec
+from mnv2search.workflows.options import saved_spec
 
 # Fields that are compared elsewhere: by stage, or as the number of blocks of a row.
 _NOT_OF_NETWORK = frozenset({"name", "last_channels"})
@@ -53,7 +55,7 @@ def diff(
         raise OptionError(f"precision is {precision!r}", hint=f"use one of {', '.join(BYTES)}")
     if before == after == "-":
         raise OptionError("only one network can be read from standard input", hint="give a file for the other one")
-    counted, plans = cast(Precision, precision), (plan(chosen_spec(before)), plan(chosen_spec(after)))
+    counted, plans = cast(Precision, precision), (plan(_network(before)), plan(_network(after)))
     specs = plans[0].spec, plans[1].spec
     latencies: tuple[Latency, ...] = ()
     error = None
@@ -72,6 +74,16 @@ def diff(
         latencies=latencies,
         error=error,
     )
+
+
+def _network(source: ModelSpec | str | Path) -> ModelSpec:
+    if not isinstance(source, ModelSpec):
+        loaded = saved_spec(str(source)) or load(source, wanted="spec")
+        if isinstance(loaded, SearchSpace):
+            hint = f"write one of its networks and compare that: mnv2search spec {source} --first -o net.yaml"
+            raise OptionError(f"{source} is a search space, not a network", hint=hint)
+        return loaded
+    return source
 
 
 def _changes(one: object, other: object, *, skipped: frozenset[str] = frozenset()) -> tuple[Change, ...]:

@@ -297,7 +297,7 @@ def test_a_plot_in_a_folder_that_cannot_be_written_to_is_refused_at_once(
 def test_an_audit_is_printed_though_its_plot_finds_no_room(run: Run) -> None:
     done = run("devices", "audit", "--device", "simulated", "-n", "3", "-o", "/dev/full")
     assert done.code == 1
-    assert "mean error" in done.out
+    assert "mean prediction error" in done.out
     assert "/dev/full cannot be written: No space left on device" in done.err
 
 

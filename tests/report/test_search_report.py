@@ -19,7 +19,7 @@ from mnv2search.report.devices import latency_rows
 from mnv2search.report.plot import front_png
 from mnv2search.report.rows import Rows
 from mnv2search.report.search.front import front_rows
-from mnv2search.report.search.run import nothing_fits_lines, run_json, run_rows, ship_lines
+from mnv2search.report.search.run import nothing_fits_lines, run_json, run_rows, ship_lines, status_lines
 from mnv2search.report.table import draw
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.results import result_of
@@ -69,6 +69,12 @@ def test_time_that_ran_out_before_anything_was_looked_at_is_not_laid_to_the_budg
 
 def test_a_run_without_its_final_measurement_is_not_said_to_fit_nothing() -> None:
     assert "nothing fits" not in told(Budget(latency_ms=5.0), status="interrupted")
+
+
+def test_a_failed_run_is_not_said_to_be_interrupted() -> None:
+    (line,) = status_lines("failed", "no space left")
+    assert line.startswith("this run failed: no space left;")
+    assert "interrupted" not in told(Budget(latency_ms=5.0), status="failed")
 
 
 @dataclass(frozen=True)

@@ -486,7 +486,7 @@ def test_rates_rise_and_fall() -> None:
 
 
 def test_every_recipe_reads_and_writes_itself(tmp_path: Path) -> None:
-    assert recipe_names() == ("adapt", "dense", "modern", "short", "slim", "supernet")
+    assert recipe_names() == ("adapt", "dense", "medium", "modern", "short", "slim", "supernet")
     for name in recipe_names():
         recipe = load_recipe(name)
         path = tmp_path / f"{name}.yaml"

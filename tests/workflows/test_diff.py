@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from mnv2search.cost import cost_of
-from mnv2search.errors import OptionError, SpecError
+from mnv2search.errors import OptionError
 from mnv2search.report.stages.spec_diff import diff_rows, effect_rows, same_lines
 from mnv2search.results.spec_diff import SpecDiff
 from mnv2search.spec.model_spec import ModelSpec
@@ -127,8 +127,9 @@ def test_equal_networks_are_said_to_be_the_same() -> None:
 
 
 def test_a_space_is_no_network() -> None:
-    with pytest.raises(SpecError, match="search space"):
+    with pytest.raises(OptionError, match="mnv2 is a search space") as caught:
         diff("mobilenet_v2_1.0_224", "mnv2")
+    assert caught.value.hint.endswith("mnv2search spec mnv2 --first -o net.yaml")
 
 
 def test_standard_input_holds_one_network() -> None:

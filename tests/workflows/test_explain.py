@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mnv2search.cost import cost_of
@@ -11,6 +13,7 @@ from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.report.stages.explanation import explanation_json, explanation_rows
+from mnv2search.results.block_times import BlockTimes
 from mnv2search.spec.plan import plan
 from mnv2search.workflows.explain import explain
 from mnv2search.workflows.make_spec import make_spec
@@ -101,3 +104,40 @@ def test_memory_follows_the_precision() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(OptionError, match="precision is 'fp8'"):
         explain("mobilenet_v2_1.0_224", precision="fp8")
+
+
+def test_measured_times_of_stages_and_of_steps_outside_add_up() -> None:
+    pytest.importorskip("onnxruntime")
+    explanation = explain("mobilenet_v2_0.35_96", device="onnxruntime", measure=True)
+    assert explanation.measured is not None
+    document = explanation_json(explanation)
+    times = [stage["measured_ms"] for stage in document["stages"]]  # type: ignore[attr-defined]
+    assert sum(times) + explanation.measured.other_ms == pytest.approx(explanation.measured.total_ms)
+    table = explanation_rows(explanation)
+    assert [column.title for column in table.columns][-2:] == ["measured", ""]
+    assert (table.rows[-1][0], table.footer[-1]) == ("outside", "100.0")
+
+
+def test_of_predicted_and_measured_times_each_has_its_columns() -> None:
+    teach(networks=12)
+    explanation = explain("mobilenet_v2_1.0_224", device="simulated")
+    units = len(explanation.plan.units)
+    times = BlockTimes(network="m", units_ms=(1.0,) * units, other_ms=2.0, runs=5, runtime="mine 2")
+    table = explanation_rows(replace(explanation, measured=times))
+    assert {len(row) for row in (*table.rows, table.footer)} == {len(table.columns)}
+    assert [column.title for column in table.columns][-4:] == ["measured", "", "predicted", ""]
+    assert [(row[0], row[-4:-2], bool(row[-1])) for row in table.rows[-2:]] == [
+        ("outside", ("2.00", f"{200 / (units + 2):.1f}"), False),
+        ("fixed", ("", ""), True),
+    ]
+
+
+def test_a_device_without_a_profiler_measures_no_times() -> None:
+    notes: list[str] = []
+    assert explain("mobilenet_v2_1.0_224", device="simulated", measure=True, on_note=notes.append).measured is None
+    assert notes[0].startswith("no time is measured: simulated has no profiler")
+
+
+def test_measuring_needs_a_device() -> None:
+    with pytest.raises(OptionError, match="--measure needs a device"):
+        explain("mobilenet_v2_1.0_224", measure=True)

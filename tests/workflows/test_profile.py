@@ -101,7 +101,7 @@ def test_the_lines_of_an_audit_name_device_figures_and_counts() -> None:
     lines = "\n".join(audit_lines(found))
     assert "simulated 1 on none (local), 1 thread, fp32" in lines
     assert "3 networks of mnv2, not among the 0 that the predictor was fitted to" in lines
-    assert f"mean error {100 * found.mean_error:.1f} %" in lines
+    assert f"mean prediction error {100 * found.mean_error:.1f} %" in lines
 
 
 def test_the_plot_of_an_audit_is_a_png() -> None:

@@ -16,9 +16,9 @@ import optuna
 import pytest
 from run_requests import run_request
 
-from mnv2search.errors import OptionError, RecordError
+from mnv2search.errors import DeviceError, OptionError, RecordError
 from mnv2search.evaluation import Budget
-from mnv2search.report.search.run import run_rows
+from mnv2search.report.search.run import nothing_fits_lines, run_rows
 from mnv2search.results.manifest import Manifest, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
 from mnv2search.spec.yaml.codec import load_spec
@@ -243,6 +243,24 @@ def test_files_that_are_no_run_are_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="holds files, but no run"):
         run(request(tmp_path), on_progress=nothing)
     assert (folder / "ship.yaml").read_text() == "precious"
+
+
+def test_an_error_that_ends_a_run_is_recorded_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def fail(progress: Progress) -> None:
+        del progress
+        if (folder / EVALUATIONS).exists():
+            raise DeviceError("the board is gone")
+
+    with pytest.raises(DeviceError):
+        run(request(tmp_path), on_progress=fail)
+    manifest, result = recall(folder)
+    assert (manifest.status, manifest.failure) == ("failed", "the board is gone")
+    lines = nothing_fits_lines(result, budget=manifest.budget, status=manifest.status, failure=manifest.failure)
+    assert next(iter(lines)).endswith("failed before its final measurement: the board is gone")
+    outcome = run(resume_request(folder), on_progress=nothing)
+    assert (outcome.manifest.status, outcome.manifest.failure) == ("finished", "")
 
 
 def test_an_interrupted_extension_keeps_the_front(done: Outcome, tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
 
     FOLDER is the run's folder, or its name in results. Of networks whose accuracies the evidence cannot tell apart,
     only the fastest is shown or, if latencies overlap, the smallest. The most accurate network of the front is always
-    shown. --all, --json and --csv list every network. --json and --csv also name its group.
+    shown. --all, --json and --csv list every network; --json and --csv name its
+    group of near-equals, too.
 
     \b
     Example:
@@ -55,7 +56,7 @@ def front_command(folder: Path, shows_all: bool, as_json: bool, table_format: Ta
     show(folder, manifest, result, trained, grouped=grouped, as_json=as_json, table_format=table_format)
     if not result.front:
         sys.exit(3 if manifest.status == "nothing fits" else 1)
-    for line in status_lines(manifest.status):
+    for line in status_lines(manifest.status, manifest.failure):
         note(line)
 
 
@@ -80,7 +81,8 @@ def show(
         return
     parts: list[Rows | Iterable[str]]
     if not result.front:
-        parts = [nothing_fits_lines(result, budget=manifest.budget, status=manifest.status)]
+        budget, status, failure = manifest.budget, manifest.status, manifest.failure
+        parts = [nothing_fits_lines(result, budget=budget, status=status, failure=failure)]
     elif trained is None:
         parts = [run_rows(result, grouped=grouped), ship_lines(result, folder=folder)]
     else:

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 @options.text(
     "--recipe",
     metavar="NAME|FILE",
-    help="slim, modern, short, dense, or a YAML file. Default: modern, or short for fewer than 30 epochs; dense for "
-    "detectors and segmenters.",
+    help="slim, modern, medium, short, dense, or a YAML file. Default: short for fewer than 12 epochs, medium for "
+    "fewer than 30, otherwise modern; dense for detectors and segmenters.",
 )
 @click.option("--lr", type=Positive(), metavar="RATE", help="Learning rate (overrides the recipe).")
 @options.void

@@ -21,6 +21,8 @@ LEAST_ERROR = 0.01
 # Observations of earlier processes are dropped if their median error on the current ones exceeds this.
 STALE = 0.06
 ANCHORS = 3
+# Number of parts of the observations, each of which is predicted from the others.
+FOLDS = 5
 # An observation with an error above this many times the typical error has less weight.
 HUBER = 2.0
 # A prediction extrapolates if a feature's share of the latency exceeds every measured share by this much, or if the
@@ -65,7 +67,6 @@ class _Fit(NamedTuple):
     unit: Matrix
     covariance: Matrix
     noise: float
-    error: float | None
     shares: Matrix
     range_ms: tuple[float, float]
 
@@ -91,14 +92,40 @@ class LatencyPredictor:
         self._earlier = tuple(o for o in earlier if len(o.features) == len(NAMES))
         self._current: dict[tuple[float, ...], float] = {}
         self._residual: Residual | None = None
+        self._cross_validated: Matrix | None = None
         self._learn(self._earlier)
 
     @property
     def error(self) -> float | None:
-        """The mean leave-one-out relative error on measured networks; None for fewer than three networks."""
-        if self._residual is not None:
-            return float(np.mean(np.abs(self._residual.errors)))
-        return self._fit.error
+        """The mean prediction error: the mean of the relative errors of `cross_validated`.
+
+        None for fewer than three networks.
+        """
+        if len(self.observations) < ANCHORS:
+            return None
+        measured_ms = _arrays(self.observations)[1]
+        return float(np.mean(np.abs(self.cross_validated() / measured_ms - 1)))
+
+    def cross_validated(self) -> Matrix:
+        """(N,) the latency of every observation in ms as predicted from the others, in five folds.
+
+        Only the kernel of the residual, one of a few, was chosen with all observations.
+        """
+        if self._cross_validated is None:
+            self._cross_validated = self._predicted_from_others()
+        return self._cross_validated
+
+    def _predicted_from_others(self) -> Matrix:
+        observations = self.observations
+        fold = np.random.default_rng(0).permutation(len(observations)) % FOLDS
+        predicted_ms = np.zeros(len(observations))
+        for number in range(min(FOLDS, len(observations))):
+            rest = [one for one, own in zip(observations, fold, strict=True) if own != number]
+            held_out = [one for one, own in zip(observations, fold, strict=True) if own == number]
+            others = LatencyPredictor(self._device)
+            others._learn(rest, kernel=None if self._residual is None else self._residual.kernel.kept_for(len(rest)))
+            predicted_ms[fold == number] = others.predict_features(_arrays(held_out)[0])[0]
+        return predicted_ms
 
     @property
     def scale(self) -> Matrix:
@@ -119,7 +146,7 @@ class LatencyPredictor:
         }
         if self._earlier and self._is_stale():
             self._earlier = ()
-        self._learn(self.observations)
+        self._learn(self.observations, kernel=None if self._residual is None else self._residual.kernel)
 
     def predict_many(self, plans: Sequence[Plan]) -> tuple[Matrix, Matrix]:
         """Latencies in ms and their relative standard errors, (N,) each."""
@@ -177,12 +204,11 @@ class LatencyPredictor:
             taken_at=self._now().isoformat(timespec="seconds"),
         )
 
-    def _learn(self, observations: Sequence[Observation]) -> None:
-        """Fit the rates to all observations and, if there are enough, the residual."""
+    def _learn(self, observations: Sequence[Observation], *, kernel: Kernel | None = None) -> None:
+        """Fit the rates and, with enough observations, the residual; `kernel` is that of an earlier fit."""
         features, ms = _arrays(observations)
         self._fit = _fitted((features, ms))
-        kernel = None if self._residual is None else self._residual.kernel
-        self._residual = None
+        self._residual = self._cross_validated = None
         if len(ms) >= LEAST:
             summed = _predicted(self._fit, features)
             inputs = _inputs(self._shares(features, summed), summed)
@@ -232,7 +258,6 @@ def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
             unit=PRIOR_MS,
             covariance=np.eye(size) / STRICTNESS[-1],
             noise=UNKNOWN_ERROR,
-            error=None,
             shares=np.zeros(size),
             range_ms=(0.0, 0.0),
         )
@@ -254,7 +279,6 @@ def _fitted(observed: tuple[Matrix, Matrix]) -> _Fit:
         unit=unit,
         covariance=inverse,
         noise=noise if len(ms) >= ANCHORS else UNKNOWN_ERROR / 2,
-        error=float(np.mean(np.abs(errors))) if len(ms) >= ANCHORS else None,
         shares=relative.max(axis=0),
         range_ms=(float(ms.min()), float(ms.max())),
     )
@@ -278,6 +302,10 @@ class Kernel(NamedTuple):
     length: float
     noise: float
     found_at: int
+
+    def kept_for(self, count: int) -> Kernel:
+        """The kernel, to be reused with another number of observations."""
+        return self._replace(found_at=count)
 
 
 class Residual:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-import numpy as np
-
 from mnv2search.evaluation import Evaluation
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.pareto import hypervolume
 from mnv2search.report.html.page import Chart, rounded
-from mnv2search.report.rows import counted
-from mnv2search.results.run_report import Importance, RunReport, evenly
+from mnv2search.report.rows import counted, prediction_error_text
+from mnv2search.results.run_report import Importance, RunReport
+from mnv2search.spec.plan import plan
 from mnv2search.study.results import front_of, median_ms_of, rank_of, reference_of
 from mnv2search.study.types import Evaluated
 
-# Minimum number of networks for a chart, and number of folds of the cross-validation.
-FEWEST, FOLDS = 10, 5
+# Minimum number of networks for a chart.
+FEWEST = 10
 # Number of axes in the chart of importances, and in the chart of accuracies by choice.
 MOST_AXES, SLICES = 12, 3
-# Maximum number of networks whose latency is predicted.
-MOST_PREDICTED = 300
 # Gap between panels, as a share of the width.
 GAP = 0.06
 
@@ -31,8 +28,9 @@ def charts(run: RunReport) -> Iterator[Chart]:
     evaluated = [i for i in run.items if i.stage in ("calibration", "search") and i.evaluation.is_feasible]
     if len(evaluated) >= FEWEST:
         yield _progress(run, evaluated)
-    if len(run.measured) >= FEWEST:
-        yield _predictions(run)
+    predictor = run.result.latency_predictor()
+    if predictor is not None and len(predictor.observations) >= FEWEST:
+        yield _predictions(run.result.measured, predictor)
     if run.importances:
         yield _importances(run.importances)
         yield _slices(run.importances[:SLICES], metric=_metric(run), scale=_scale(run)[0])
@@ -120,11 +118,12 @@ def _minutes(run: RunReport, evaluation: Evaluation) -> float | None:
         return None
 
 
-def _predictions(run: RunReport) -> Chart:
+def _predictions(networks: Sequence[Evaluation], predictor: LatencyPredictor) -> Chart:
     """Cross-validated predictions of latency over the measurements."""
-    networks = evenly(run.measured, MOST_PREDICTED)
-    measured = [median_ms_of(e) for e in networks]
-    predicted = _cross_validated(run, networks)
+    by_features = dict(zip(map(tuple, predictor.features([plan(e.spec) for e in networks])), networks, strict=True))
+    networks = [by_features[one.features] for one in predictor.observations]
+    measured = [one.ms for one in predictor.observations]
+    predicted = list(map(float, predictor.cross_validated()))
     errors = [abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]
     highs = [e.latency.ci_high_ms - e.latency.median_ms for e in networks if e.latency]
     lows = [e.latency.median_ms - e.latency.ci_low_ms for e in networks if e.latency]
@@ -167,22 +166,11 @@ def _predictions(run: RunReport) -> Chart:
         },
         shows=f"predicted over measured latency of {len(networks)} networks",
         notes=(
-            f"Each network is predicted from the other four fifths of the {counted(len(networks), 'network')}: mean "
-            f"error {100 * sum(errors) / len(errors):.1f} %, largest {100 * max(errors):.1f} %. The search uses such "
-            "predictions only to choose what to measure.",
+            f"Each of the {counted(len(networks), 'network')} is predicted from four fifths of the others: "
+            f"{prediction_error_text(sum(errors) / len(errors))}, largest {100 * max(errors):.1f} %. The search uses "
+            "such predictions only to choose what to measure.",
         ),
     )
-
-
-def _cross_validated(run: RunReport, networks: Sequence[Evaluation]) -> list[float]:
-    fold = np.random.default_rng(0).permutation(len(networks)) % FOLDS
-    predicted = [0.0] * len(networks)
-    for number in range(FOLDS):
-        predictor = LatencyPredictor(run.manifest.device)
-        predictor.fit([(e.spec, median_ms_of(e)) for e, own in zip(networks, fold, strict=True) if own != number])
-        for index in map(int, np.flatnonzero(fold == number)):
-            predicted[index] = predictor.predict(networks[index].spec).median_ms
-    return predicted
 
 
 def _importances(importances: Sequence[Importance]) -> Chart:

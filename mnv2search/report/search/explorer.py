@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from mnv2search.accuracy.types import Accuracy, metric_text
 from mnv2search.evaluation import Evaluation
-from mnv2search.latency.prediction.predictor import REMEMBERED
+from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.report.diagram.layout import drawing_of
 from mnv2search.report.diagram.svg import embedded_svg
 from mnv2search.report.html.page import Explorer, rounded
 from mnv2search.report.rows import accuracy_phrase, counted, measured_text, millions
 from mnv2search.report.search.front import best_rival, gain_over
 from mnv2search.report.search.run import nearby_of
-from mnv2search.report.search.stages import StagePredictor, stages, timed_text, times_of
+from mnv2search.report.search.stages import predicted_text, stages, timed_text, times_of
 from mnv2search.results.run_report import RunReport, evenly
 from mnv2search.spec.plan import plan
 from mnv2search.spec.yaml.codec import dumps
@@ -55,7 +55,7 @@ def explorer(runs: Sequence[RunReport]) -> Explorer:
         data={
             "axes": [{"key": key, "title": title} for key, title in data.axes.items()],
             "x": LATENCY,
-            "y": _accuracy_key(leader.accuracy) if leader.accuracy else PARAMS,
+            "y": PARAMS if leader.accuracy is None else _axis_of(first),
             "budget": _budget(runs),
             "lines": list(data.lines),
             "runs": labels,
@@ -92,8 +92,8 @@ class _Data:
 
 def _add_run(data: _Data, run: RunReport, *, prefix: str) -> None:
     result, number = run.result, len(data.run_notes)
-    predictor = StagePredictor(run.manifest.device, evenly(run.measured, REMEMBERED))
-    data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predictor.note})
+    predictor = run.result.latency_predictor()
+    data.run_notes.append({"device": shlex.quote(run.manifest.device.name), "predicted": predicted_text(predictor)})
     trained = {} if run.finetuned is None else {e.spec: e for e in run.finetuned.trained}
     dominated = evenly(result.dominated, MOST_OTHERS)
     listed = {e.spec for e in (*result.front, *dominated, *result.baseline)}
@@ -123,7 +123,7 @@ def _network(
     evaluation: Evaluation,
     run: RunReport,
     number: int,
-    predictor: StagePredictor,
+    predictor: LatencyPredictor | None,
     trained: Evaluation | None,
 ) -> dict[str, object]:
     spec, laid_out = evaluation.spec, plan(evaluation.spec)
@@ -287,12 +287,13 @@ def _budget(runs: Sequence[RunReport]) -> dict[str, float]:
 
 def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
     if any(_is_estimated(run) for run in runs):
-        yield "Published networks were not measured here: over latency, dotted lines mark their accuracies."
+        yield "Published networks were not measured here: over latency, broken lines mark their accuracies."
     for run, label in zip(runs, labels_of(runs), strict=True):
         others = len(run.result.dominated)
         if others > MOST_OTHERS:
             shown = len(evenly(run.result.dominated, MOST_OTHERS))
             yield f"{label}: {shown:,} of the {others:,} other measured networks are shown, evenly spaced."
+    yield from _axis_notes(runs)
     without = sum(e.accuracy is None for run in runs for e in run.result.dominated)
     if without:
         yield (
@@ -311,6 +312,22 @@ def _notes(runs: Sequence[RunReport]) -> Iterator[str]:
         if len({of(run) for run in runs}) > 1:
             yield f"These runs differ in their {what}."
     yield "Brackets and bars are 95 % intervals of latencies and 90 % intervals of accuracies."
+
+
+def _axis_notes(runs: Sequence[RunReport]) -> Iterator[str]:
+    """A line for every run whose accuracies are on another axis than those of the first run."""
+    axes = [_axis_of(run) for run in runs]
+    for axis, label in zip(axes, labels_of(runs), strict=True):
+        if axis != axes[0]:
+            yield (
+                f"{label} has {axis}, not {axes[0]}: these are not compared with one another; to see the networks of "
+                f"{label}, choose its accuracy as the vertical axis."
+            )
+
+
+def _axis_of(run: RunReport) -> str:
+    leader = run.result.ship or run.result.front[0]
+    return "no accuracies" if leader.accuracy is None else _accuracy_key(leader.accuracy)
 
 
 def _is_estimated(run: RunReport) -> bool:

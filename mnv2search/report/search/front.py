@@ -59,7 +59,7 @@ def gain_over(evaluation: Evaluation, baseline: Sequence[Evaluation]) -> Gain | 
     return None if rival is None or found is None else Gain(*found, rival.spec.name)
 
 
-GROUP = Column("near-equals", align="left", spare=2, header="group", is_whole=True)
+GROUP = Column("near-equals", align="left", spare=2, is_whole=True)
 GAIN = "gain over baseline [90 % interval]"
 LIKELIHOOD = "likelihood"
 # Share of the budget below which a front of inherited accuracies is reported to leave budget unused.
@@ -288,12 +288,14 @@ def front_csv(front: Sequence[Evaluation], *, ship: Evaluation | None = None) ->
     """The text of `front.csv`; `ship` is the network to ship.
 
     Accuracies and likelihoods are ratios from 0 to 1; only inherited accuracies have a likelihood. Columns of scores
-    are called scores. `group` is the cheapest of the near-equals of the network.
+    are called scores. `near_equals` is the group of the network, which is named after its cheapest network.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_score = any(e.accuracy is not None and e.accuracy.kind == "proxy" for e in front)
-    writer.writerow([name.replace("accuracy", "score") if is_score else name for name in (*COLUMNS, "ship", "group")])
+    writer.writerow(
+        [name.replace("accuracy", "score") if is_score else name for name in (*COLUMNS, "ship", "near_equals")]
+    )
     groups = groups_by_name(front)
     for e in front:
         if e.accuracy is not None and e.latency is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnv2search.evaluation import Budget, Evaluation
-from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text
+from mnv2search.report.rows import Rows, accuracy_phrase, counted, measured_text, prediction_error_text
 from mnv2search.report.search.front import best_rival, front_files_text, front_rows, gain_over, weights_beside
 from mnv2search.report.search.groups import groups_by_name
 from mnv2search.study.types import SearchResult
@@ -153,19 +153,25 @@ def _no_gain(result: SearchResult) -> Iterator[str]:
         yield "  for no network of the front is the gain over MobileNetV2 certain (every interval reaches 0)" + more
 
 
-def status_lines(status: str) -> Iterator[str]:
-    """A line if a run with a front is not finished; otherwise none."""
+def status_lines(status: str, failure: str = "") -> Iterator[str]:
+    """A line if a run with a front is not finished; otherwise none. `failure` is the error of a failed run."""
     if status == "running":
         yield "this run is still running: the front is from its last final measurement"
     elif status == "interrupted":
         yield "this run was interrupted: the front is from its last final measurement; use run --resume"
+    elif status == "failed":
+        yield f"this run failed: {failure}; the front is from its last final measurement; use run --resume"
 
 
-def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str) -> Iterator[str]:
+def nothing_fits_lines(result: SearchResult, *, budget: Budget, status: str, failure: str = "") -> Iterator[str]:
     """What to do if there is no front: resume an unfinished run, or relax part of the budget."""
     if status == "running":
         evaluated = counted(result.trials, "network")
         yield f"there is no front yet: this run is still running, {evaluated} evaluated so far"
+        return
+    if status == "failed":
+        yield f"there is no front: this run failed before its final measurement: {failure}"
+        yield "after mending the cause, resume with run --resume"
         return
     if status not in ("finished", "nothing fits"):
         yield "there is no front yet: this run was interrupted before its final measurement; resume with run --resume"
@@ -226,7 +232,7 @@ def _to_give_up(evaluation: Evaluation) -> Iterator[str]:
 def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, object]:
     """A JSON document with the front, the network to ship, the baseline and the effort.
 
-    The `group` of a network is the name of the cheapest of its near-equals.
+    `near_equals` of a network is its group, which is named after its cheapest network.
     """
     groups = groups_by_name(result.front)
     return {
@@ -235,7 +241,8 @@ def run_json(result: SearchResult, *, folder: Path, status: str) -> dict[str, ob
         "ship": None if result.ship is None else result.ship.spec.name,
         "published_nearby": _nearby_json(result.ship),
         "front": [
-            _member(e, result) | {"weights": _weights_json(folder, e), "group": groups[e.spec.name][0].spec.name}
+            _member(e, result)
+            | {"weights": _weights_json(folder, e), "near_equals": groups[e.spec.name][0].spec.name}
             for e in result.front
         ],
         "baseline": [_member(e, None) for e in result.baseline],
@@ -280,10 +287,11 @@ def _given_text(result: SearchResult) -> str:
 
 def effort_text(result: SearchResult) -> str:
     """The number of evaluated networks and the total time."""
-    error = "" if result.predictor_error is None else f" (prediction error {100 * result.predictor_error:.1f} %)"
+    error = result.predictor_error
     others = "" if result.predicted is None else f"; for {result.predicted:,} others, latency was only predicted"
+    others += f" ({prediction_error_text(error)})" if others and error is not None else ""
     stopped = f", {result.stopped} of them stopped early and without an accuracy" if result.stopped else ""
     return (
         f"{counted(result.trials, 'network')} of the space{stopped} and {len(result.baseline) - result.given} of the "
-        f"MobileNetV2 grid{_given_text(result)} evaluated{others}{error}; {result.elapsed_s:.0f} s"
+        f"MobileNetV2 grid{_given_text(result)} evaluated{others}; {result.elapsed_s:.0f} s"
     )

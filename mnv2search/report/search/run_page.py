@@ -93,7 +93,7 @@ def _accuracy_lines(run: RunReport) -> Iterator[str]:
 
 
 def _noise_lines(run: RunReport) -> Iterator[str]:
-    latencies = [e.latency for e in run.measured if e.latency is not None]
+    latencies = [e.latency for e in run.result.measured if e.latency is not None]
     info = run.manifest.device
     yield device_text(latencies)
     yield f"opened by: --device {shlex.quote(info.name)}"

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from mnv2search.cost import stage_costs
-from mnv2search.evaluation import Evaluation
 from mnv2search.latency.prediction.predictor import LatencyPredictor
-from mnv2search.latency.types import DeviceInfo, Latency
-from mnv2search.report.rows import counted, measured_text, ms_text
+from mnv2search.latency.types import Latency
+from mnv2search.report.rows import counted, measured_text, ms_text, prediction_error_text
 from mnv2search.results.block_times import BlockTimes
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.yaml.write import stage_text
 
 
-@dataclass(frozen=True)
-class StagePredictor:
-    """Predicts the latency of stages from all networks that a run measured."""
-
-    device: DeviceInfo
-    measured: Sequence[Evaluation]
-
-    @cached_property
-    def fitted(self) -> LatencyPredictor:
-        """The predictor fitted to the measurements."""
-        predictor = LatencyPredictor(self.device)
-        predictor.fit([(e.spec, e.latency.median_ms) for e in self.measured if e.latency])
-        return predictor
-
-    @property
-    def note(self) -> str:
-        """The error of the predictions; empty if there are no predictions."""
-        error = self.fitted.error
-        if error is None:
-            return ""
-        return (
-            "Times of stages are not measured. They are predicted from the "
-            f"{counted(len(self.fitted.observations), 'network')} measured in this run (mean error for a whole "
-            f"network: {100 * error:.1f} %), and are least certain for the stem and the head."
-        )
+def predicted_text(predictor: LatencyPredictor | None) -> str:
+    """What the predicted times of stages are, with their error; empty if there are no predictions."""
+    if predictor is None or predictor.error is None:
+        return ""
+    return (
+        "Times of stages are not measured. They are predicted from the "
+        f"{counted(len(predictor.observations), 'network')} measured in this run "
+        f"({prediction_error_text(predictor.error)} for whole networks), and are least certain for the stem and the "
+        "head."
+    )
 
 
 def times_of(laid_out: Plan, measured: Sequence[BlockTimes]) -> BlockTimes | None:
@@ -61,10 +43,10 @@ def timed_text(times: BlockTimes, latency: Latency | None) -> str:
 
 
 def stages(
-    laid_out: Plan, line: Callable[[str], int], predictor: StagePredictor, measured: BlockTimes | None
+    laid_out: Plan, line: Callable[[str], int], predictor: LatencyPredictor | None, measured: BlockTimes | None
 ) -> Iterator[list[object]]:
     """Yield for every stage: line numbers of address, row, output and scale; counts; predicted and measured ms."""
-    times = predictor.fitted.breakdown(laid_out) if predictor.note else None
+    times = None if predictor is None or predictor.error is None else predictor.breakdown(laid_out)
     reduction = 1
     for stage in stage_costs(laid_out):
         units = laid_out.units[stage.units]

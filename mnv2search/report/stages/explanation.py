@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from mnv2search.cost import StageCost
-from mnv2search.report.rows import Column, Rows, device_text, measured_text, millions, rows_of
+from mnv2search.report.rows import (
+    Column,
+    Rows,
+    device_text,
+    measured_text,
+    millions,
+    ms_text,
+    prediction_error_text,
+    rows_of,
+)
+from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.explanation import Explanation, PredictedStages
 from mnv2search.spec.yaml.write import stage_text
 
@@ -16,7 +26,8 @@ TOTAL = "100.0"
 
 def explanation_rows(explanation: Explanation) -> Rows:
     """A row per stage with its counts and their shares, and the totals."""
-    spec, cost, predicted = explanation.plan.spec, explanation.cost, explanation.predicted
+    spec, cost = explanation.plan.spec, explanation.cost
+    predicted, measured = explanation.predicted, explanation.measured
     table = rows_of(
         f"{spec.name} at {spec.size} px, width {spec.width:g}",
         enumerate(explanation.stages),
@@ -32,19 +43,39 @@ def explanation_rows(explanation: Explanation) -> Rows:
             _share_of("memory", spare=2),
             lambda row: _percent(row[1].peak_activation_bytes, cost.peak_activation_bytes),
         ),
+        *([] if measured is None else _measured_columns(measured)),
         *([] if predicted is None else _time_columns(predicted)),
         footer=(
             *("total", "", "", f"{cost.params:,}", TOTAL, millions(cost.madds), TOTAL),
             *(_kb(cost.peak_activation_bytes), TOTAL),
+            *([] if measured is None else [ms_text(measured.total_ms), TOTAL]),
             *([] if predicted is None else [_ms(predicted, predicted.latency.median_ms), TOTAL]),
         ),
         notes=(
             "memory: input, output and waiting maps of the layer that needs most in the stage; the total is the peak "
             "of the network",
+            *([] if measured is None else [_measured_note(measured)]),
             *([] if predicted is None else _time_notes(predicted)),
         ),
     )
-    return table if predicted is None else _with_fixed_time(table, predicted)
+    return replace(table, rows=(*table.rows, *_rows_outside(table, predicted, measured)))
+
+
+def _measured_columns(measured: BlockTimes) -> list[Cell]:
+    def own(stage: StageCost) -> float:
+        return sum(measured.units_ms[stage.units])
+
+    return [
+        (Column("measured", "ms"), lambda row: ms_text(own(row[1]))),
+        (_share_of("measured"), lambda row: _percent(own(row[1]), measured.total_ms)),
+    ]
+
+
+def _measured_note(measured: BlockTimes) -> str:
+    return (
+        f"measured: by the profiler of {measured.runtime}, which slows inferences down (medians of {measured.runs} "
+        "inferences); outside: steps of no stage, such as conversions of the input"
+    )
 
 
 def _time_columns(predicted: PredictedStages) -> list[Cell]:
@@ -57,16 +88,23 @@ def _time_columns(predicted: PredictedStages) -> list[Cell]:
     ]
 
 
-def _with_fixed_time(table: Rows, predicted: PredictedStages) -> Rows:
-    blanks = [""] * (len(table.columns) - 3)
-    fixed = (_ms(predicted, predicted.fixed_ms), _percent(predicted.fixed_ms, predicted.latency.median_ms))
-    return replace(table, rows=(*table.rows, ("fixed", *blanks, *fixed)))
+def _rows_outside(
+    table: Rows, predicted: PredictedStages | None, measured: BlockTimes | None
+) -> Iterator[tuple[str, ...]]:
+    """Rows of the times that belong to no stage."""
+    after = 0 if predicted is None else 2
+    if measured is not None:
+        own = (ms_text(measured.other_ms), _percent(measured.other_ms, measured.total_ms))
+        yield ("outside", *[""] * (len(table.columns) - 3 - after), *own, *[""] * after)
+    if predicted is not None:
+        own = (_ms(predicted, predicted.fixed_ms), _percent(predicted.fixed_ms, predicted.latency.median_ms))
+        yield ("fixed", *[""] * (len(table.columns) - 3), *own)
 
 
 def _time_notes(predicted: PredictedStages) -> Iterator[str]:
     yield (
-        f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, mean error "
-        f"{100 * predicted.error:.1f} %; times of stages are not measured, and least certain for the stem and the "
+        f"predicted from {predicted.networks} measured networks: {measured_text(predicted.latency)} ms, "
+        f"{prediction_error_text(predicted.error)}; predicted times of stages are least certain for the stem and the "
         "head; fixed: time that does not depend on the network"
     )
     if predicted.extrapolates:
@@ -97,8 +135,9 @@ def _ms(predicted: PredictedStages, value_ms: float) -> str:
 
 
 def explanation_json(explanation: Explanation) -> dict[str, object]:
-    """The stages with their counts and shares as a JSON document; without a prediction, `predicted` is null."""
-    spec, cost, predicted = explanation.plan.spec, explanation.cost, explanation.predicted
+    """The stages with their counts, shares and times as a JSON document; `measured` or `predicted` may be null."""
+    spec, cost = explanation.plan.spec, explanation.cost
+    predicted, measured = explanation.predicted, explanation.measured
     return {
         "name": spec.name,
         "precision": explanation.precision,
@@ -116,10 +155,12 @@ def explanation_json(explanation: Explanation) -> dict[str, object]:
                 "madds_share": stage.madds / cost.madds,
                 "peak_activation_bytes": stage.peak_activation_bytes,
                 "peak_activation_share": stage.peak_activation_bytes / cost.peak_activation_bytes,
+                **({} if measured is None else {"measured_ms": sum(measured.units_ms[stage.units])}),
                 **({} if predicted is None else {"predicted_ms": predicted.stages_ms[index]}),
             }
             for index, stage in enumerate(explanation.stages)
         ],
+        "measured": None if measured is None else asdict(measured),
         "predicted": None
         if predicted is None
         else {

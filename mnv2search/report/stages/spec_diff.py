@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from mnv2search.report.rows import Column, Rows, device_text, measured_text, rows_of
+from mnv2search.report.rows import Column, Rows, device_text, measured_text, prediction_error_text, rows_of
 from mnv2search.results.spec_diff import Change, Part, SpecDiff, StageDiff
 
 # Smaller differences of multiply-adds are shown with more digits.
@@ -123,7 +123,7 @@ def _ratio(before: float, after: float) -> str:
 
 def _latency_notes(found: SpecDiff) -> Iterator[str]:
     if found.error is not None:
-        yield f"latencies are predicted from networks measured before, with a mean error of {100 * found.error:.1f} %"
+        yield f"latencies are predicted from networks measured before: {prediction_error_text(found.error)}"
         yield device_text(found.latencies)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnv2search.atomic import remove_leftovers, write_error, write_text
-from mnv2search.errors import Mnv2SearchError, OptionError, RecordError
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock, is_held
+from mnv2search.results.block_times import BLOCK_TIMES
 from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
-from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, read_manifest, write_manifest
+from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, Status, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
 from mnv2search.workflows.search.log import space_of_run
 from mnv2search.workflows.search.outputs import PAGE, TRAINED
@@ -71,7 +72,9 @@ def _held(folder: Path, wanted: Manifest) -> Manifest:
                 f"{folder} holds a run with another {what}",
                 hint="give this run another --name, or --force to start over",
             )
-    return replace(held, settings=wanted.settings, command=wanted.command or held.command)
+    status: Status = "interrupted" if held.status == "failed" else held.status
+    command = wanted.command or held.command
+    return replace(held, settings=wanted.settings, command=command, status=status, failure="")
 
 
 def _clear(folder: Path) -> None:
@@ -89,7 +92,8 @@ def _clear(folder: Path) -> None:
         *STORAGE_FILES,
     ):
         (folder / name).unlink(missing_ok=True)
-    (folder / CONFIRMATION).unlink(missing_ok=True)
+    for name in (CONFIRMATION, BLOCK_TIMES):
+        (folder / name).unlink(missing_ok=True)
     for path in (*(folder / "front").glob("*.yaml"), *(folder / "front").glob("*.pt")):
         path.unlink()
     for name in (WORK, FINETUNE, BEFORE):
@@ -112,6 +116,17 @@ def locked(folder: Path) -> Iterator[None]:
             if is_own and not _holds_anything(folder, but_latencies=isinstance(error, OptionError)):
                 _remove(folder)
             raise
+
+
+@contextmanager
+def failures_recorded(folder: Path) -> Iterator[None]:
+    """Write an error that ends a run into its manifest, if the folder can still be written to."""
+    try:
+        yield
+    except Mnv2SearchError as error:
+        with suppress(RecordError, WriteError):
+            write_manifest(folder, replace(read_manifest(folder), status="failed", failure=error.message))
+        raise
 
 
 def _remove(folder: Path) -> None:

@@ -33,7 +33,7 @@ from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchR
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.block_times import block_times_of
 from mnv2search.workflows.devices.probe import probe
-from mnv2search.workflows.search.folder import STUDY_FILE, WORK, locked, open_run
+from mnv2search.workflows.search.folder import STUDY_FILE, WORK, failures_recorded, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.report.write import run_report_of
@@ -112,7 +112,8 @@ def run(
             on_folder(folder)
             evaluator.keep_weights(folder / WORK)
             told = Listener(evaluated=lambda _: None, progress=on_progress, noted=on_note)
-            outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
+            with failures_recorded(folder):
+                outcome = _searched(folder, manifest, request, space, device, evaluator, told, began_s, clock)
     return replace(outcome, notes=(*_rounding(request, space), *outcome.notes))
 
 

@@ -20,7 +20,7 @@ from mnv2search.report.training import faults_lines, training_lines, training_no
 from mnv2search.results.training import TrainingReport, report_json
 from mnv2search.supernet.inheritance import inherit, network_of
 from mnv2search.tasks.metrics import Metrics
-from mnv2search.tasks.task import LONG_EPOCHS, AnyTask, Data, task_of
+from mnv2search.tasks.task import AnyTask, Data, task_of
 from mnv2search.training.checkpoint import read_checkpoint
 from mnv2search.training.learner import Job
 from mnv2search.training.progress import Trained
@@ -120,12 +120,13 @@ class _Run:
         if (self.folder / LAST).exists():
             return kept_recipe(self.folder) or task.recipe
         epochs: float | None = request.epochs
-        if epochs is None and request.time_s is not None and task.short_recipe:
+        if epochs is None and request.time_s is not None and task.shorter_recipes:
             images = images_within(self.spec, time_s=request.time_s, device=self.team.device)
             epochs = self.team.size * images / len(self.data.part("train"))
         named = task.recipe if epochs is None else task.recipe_for(epochs)
         if named != task.recipe and self.team.is_leader:
-            request.on_note(f"recipe {named}, for fewer than {LONG_EPOCHS} epochs; choose another with --recipe")
+            most = next(limit for limit, name in task.shorter_recipes if name == named)
+            request.on_note(f"recipe {named}, for fewer than {most} epochs; choose another with --recipe")
         return named
 
     def _decoded(self) -> Parts[Sized]:

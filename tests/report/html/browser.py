@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,11 +50,3 @@ def opened(
     finally:
         page.close()
     assert said == []
-
-
-def with_data(text: str, change: Callable[[str], str]) -> str:
-    """A page whose block of data is changed."""
-    before, opening, rest = text.partition('id="data">')
-    block, closing, after = rest.partition("</script>")
-    data = change(gzip.decompress(base64.b64decode(block)).decode())
-    return "".join((before, opening, base64.b64encode(gzip.compress(data.encode())).decode(), closing, after))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium, needs_chromium, opened, with_data
+from browser import chromium, needs_chromium, opened
+from page_data import with_data
 from playwright.sync_api import Browser, Page, Position
 from run_requests import run_request
 

@@ -50,7 +50,7 @@ def test_a_damaged_time_leaves_out_the_time_alone(report: RunReport, created_at:
 def test_predictions_are_of_networks_that_were_left_out(report: RunReport) -> None:
     found = chart(report, "Predicted and measured latency")
     points = trace(found, 1)
-    assert points["x"] == pytest.approx([median_ms_of(e) for e in report.measured], rel=1e-4)
+    assert points["x"] == pytest.approx([median_ms_of(e) for e in report.result.measured], rel=1e-4)
     errors = [abs(p / m - 1) for p, m in zip(points["y"], points["x"], strict=True)]
     assert f"error {100 * sum(errors) / len(errors):.1f} %" in found.notes[0]
     assert max(errors) > 0.001

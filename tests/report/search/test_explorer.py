@@ -14,7 +14,9 @@ from run_requests import simulated_report
 from mnv2search.accuracy.types import Accuracy
 from mnv2search.evaluation import Evaluation
 from mnv2search.report.html.page import page
+from mnv2search.report.search.charts import charts
 from mnv2search.report.search.explorer import MOST_OTHERS, explorer
+from mnv2search.report.search.run import effort_text, run_json
 from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.run_report import RunReport
@@ -144,6 +146,31 @@ def test_of_many_networks_an_even_choice_is_shown_and_said(report: RunReport) ->
     many = replace(report.result, dominated=report.result.dominated[:1] * (2 * MOST_OTHERS))
     shown = explorer([replace(report, result=many)])
     assert f"1,500 of the {2 * MOST_OTHERS:,} other measured networks are shown" in shown.notes[1]
+
+
+def test_runs_with_accuracies_of_different_kinds_are_told_apart(report: RunReport) -> None:
+    trained = Accuracy(value=0.7, low=0.6, high=0.8, metric="top1", kind="trained", dataset="mine")
+    own = with_front(report, [replace(report.result.front[0], accuracy=trained)])
+    other = replace(own, folder=Path("other"))
+    assert (
+        "other has trained top1 (mine), not estimated top1 (imagenet-1k): these are not compared with one another; "
+        "to see the networks of other, choose its accuracy as the vertical axis."
+    ) in explorer([report, other]).notes
+    assert not [
+        note for note in explorer([report, replace(report, folder=Path("other"))]).notes if "compared" in note
+    ]
+
+
+def test_the_error_of_predictions_is_the_same_everywhere(report: RunReport) -> None:
+    error = report.result.predictor_error
+    assert error is not None
+    text = f"mean prediction error {100 * error:.1f} %"
+    predictions = next(chart for chart in charts(report) if chart.title == "Predicted and measured latency")
+    result = replace(report.result, predicted=5)
+    assert text in data_of(report)["runNotes"][0]["predicted"]
+    assert text in predictions.notes[0]
+    assert text in effort_text(result)
+    assert run_json(result, folder=Path("x"), status="finished")["predictor_error"] == error
 
 
 def test_texts_of_a_run_cannot_end_the_block_of_data(report: RunReport) -> None:

@@ -116,10 +116,15 @@ def test_machine_readable_output_has_every_network_with_its_group() -> None:
     found = result(FAR, BEST, NEXT)
     document = run_json(found, folder=Path("x"), status="finished")
     members = cast("list[dict[str, object]]", document["front"])
-    assert [one["group"] for one in members] == ["far", "next", "next"]
-    assert [line.split(",")[-1] for line in front_csv(found.front).splitlines()] == ["group", "far", "next", "next"]
+    assert [one["near_equals"] for one in members] == ["far", "next", "next"]
+    assert [line.split(",")[-1] for line in front_csv(found.front).splitlines()] == [
+        "near_equals",
+        "far",
+        "next",
+        "next",
+    ]
     assert [line.split(",")[-1] for line in csv_text(run_rows(found)).splitlines()] == [
-        "group",
+        "near-equals",
         "next",
         "next",
         "far",

@@ -121,6 +121,17 @@ function explore(section, data) {
     panel,
   );
 
+  /** Published networks that have a value on the vertical axis only: lines across the chart, named in the legend. */
+  function unmeasured() {
+    const found = networks.filter((n) => groups[n.group].published && value(n, state.y) && !value(n, state.x));
+    return found.filter((one, index) => found.findIndex((n) => n.name === one.name) === index);
+  }
+  const publishedLine = (index) => ({
+    color: "--published",
+    width: 1.5,
+    dash: ["dot", "dashdot", "longdash", "longdashdot"][index % 4],
+  });
+
   function tracesOf(shown) {
     const line = state.x === data.x && state.y === data.y;
     const traces = groups.map((group, index) => {
@@ -140,10 +151,9 @@ function explore(section, data) {
         line: { color: group.color, width: 1.5 },
       };
     });
-    for (const [key, ring] of [
-      ["other", "--changed"],
-      ["selected", "--accent"],
-    ]) {
+    for (const [index, one] of unmeasured().entries())
+      traces.push({ type: "scatter", mode: "lines", name: plain(one.name), x: [null], y: [null], line: publishedLine(index) });
+    for (const key of ["other", "selected"]) {
       const one = networks[state[key]];
       if (!one || !isDrawn(one)) continue;
       const bar = ([v, low, high]) => ({
@@ -204,30 +214,9 @@ function explore(section, data) {
         });
       }
     }
-    const unmeasured = networks.filter((n) => groups[n.group].published && value(n, state.y) && !value(n, state.x));
-    for (const [index, one] of unmeasured.entries()) {
+    for (const [index, one] of unmeasured().entries()) {
       const y = value(one, state.y)[0];
-      shapes.push({
-        type: "line",
-        x0: 0,
-        x1: 1,
-        xref: "paper",
-        y0: y,
-        y1: y,
-        line: { color: "--published", width: 1, dash: "dot" },
-      });
-      annotations.push({
-        x: index / unmeasured.length,
-        xref: "paper",
-        y,
-        text: plain(one.name),
-        showarrow: false,
-        xanchor: "left",
-        yanchor: "bottom",
-        font: { color: "--published", size: 11 },
-        hovertext: one.said.map(plain).join("<br>"),
-        captureevents: true,
-      });
+      shapes.push({ type: "line", x0: 0, x1: 1, xref: "paper", y0: y, y1: y, line: publishedLine(index) });
     }
     return { shapes, annotations };
   }
@@ -236,7 +225,10 @@ function explore(section, data) {
   }
   function draw() {
     const shown = visible();
-    count.textContent = `${shown.length} of ${networks.length} networks`;
+    const without = data.runs.filter((_, run) => !shown.some((n) => n.run === run && !groups[n.group].published));
+    count.textContent =
+      `${shown.length} of ${networks.length} networks` +
+      (data.runs.length > 1 && without.length ? `; no network of ${without.join(" and ")} is shown` : "");
     const title = (key) => ({ title: { text: plain(axes.find((axis) => axis.key === key).title), standoff: 8 } });
     Plotly.react(
       plot,
