@@ -10,10 +10,10 @@ PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 VERSION_TESTS ?= tests mnv2search
 # Taken from a file of this name where the default would be a build of several GB, such as torch==2.13.0.
 TORCH ?= torch
-CHECKED := dev,runtimes,convert,train,datasets,dashboard,storage
+CHECKED := dev,runtimes,convert,train,datasets,dashboard,storage,ray
 EXTRAS ?= $(CHECKED)
 # Without `convert`, whose packages ask for the very versions of others that constraints.txt has.
-OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets,dashboard,storage
+OLDEST_EXTRAS ?= dev,runtimes,ncnn-convert,train,datasets,dashboard,storage,ray
 
 .PHONY: run test test-loaded test-newest test-oldest docs site mutants lint types contracts pytest help clean
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_runs import Started
+from fault_runs import PATIENCE_S, Started
 from fault_scenes import PHASES, Scene
 from fault_trainings import write_inputs
 
@@ -31,7 +31,8 @@ class Fault:
     """A kind of fault.
 
     Attributes:
-        strike: waits for a moment and causes the fault; returns whether the search was still running.
+        strike: waits for a moment and causes the fault; returns whether the search was still running, or how often
+            it was disturbed.
         codes: expected exit codes of the search; 0 is accepted too, and required if the search ended first.
         most: how many times a search is disturbed at most; it is resumed after each time.
         prepare: prepares the scene before the search starts.
@@ -39,10 +40,12 @@ class Fault:
         removes: whether the fault removes results, which then do not count as lost.
         needs_mounts: whether the fault mounts file systems.
         needs_faketime: whether the fault needs `libfaketime`.
+        needs_server: whether the fault needs PostgreSQL.
+        patience_s: time after which a search that has not ended counts as stuck.
     """
 
     name: str
-    strike: Callable[[Scene, Started], bool]
+    strike: Callable[[Scene, Started], int]
     codes: tuple[int, ...]
     most: int = 1
     prepare: Callable[[Scene], None] = nothing
@@ -50,6 +53,8 @@ class Fault:
     removes: bool = False
     needs_mounts: bool = False
     needs_faketime: bool = False
+    needs_server: bool = False
+    patience_s: float = PATIENCE_S
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import optuna
 from optuna.storages import RDBStorage
@@ -63,14 +63,14 @@ def in_child(work: Callable[[], object]) -> Ended:
     with tempfile.TemporaryFile() as log:
         child = os.fork()
         if child == 0:
-            _work_and_exit(work, log.fileno())
+            work_and_exit(work, log.fileno())
         _, status = os.waitpid(child, 0)
         log.seek(0)
         return Ended(os.waitstatus_to_exitcode(status), log.read().decode(errors="replace"))
 
 
-def _work_and_exit(work: Callable[[], object], output: int) -> None:
-    """Call a function with its output redirected, and exit with its code; never returns."""
+def work_and_exit(work: Callable[[], object], output: int) -> NoReturn:
+    """Call a function with its output redirected, and exit with its code."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
@@ -127,7 +127,7 @@ class Started:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             if run_module is not None:
                 _tell_phases(run_module, writer)
-            _work_and_exit(work, self._slave)
+            work_and_exit(work, self._slave)
         os.close(writer)
         os.set_blocking(self._phases, False)
         self._ended = os.pidfd_open(self.pid)
@@ -228,9 +228,12 @@ def _tell_call(module: ModuleType, name: str, tell: Callable[[str], None]) -> No
 
 @dataclass
 class Verdict:
-    """The damage to a run: finished evaluations that are lost or recorded twice, and other errors, as texts."""
+    """The damage to a run: finished evaluations that are lost or recorded twice, and other errors, as texts.
 
-    hit: bool = True
+    `hits` counts the faults that disturbed the run before it had ended.
+    """
+
+    hits: int = 0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)

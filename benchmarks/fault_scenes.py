@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from fault_processes import ForkedProcess, ForkingSubprocess
 from fault_runs import NAME, Started, mnv2search_run
 from fuzz_evaluators import running_in
 
 from mnv2search.results.manifest import MANIFEST
 from mnv2search.workflows.search import request as request_module
 from mnv2search.workflows.search import run as run_module
+from mnv2search.workflows.search import workers as workers_module
+from mnv2search.workflows.search.folder import OWN_STORAGE
 
 TRIALS = 13
 COMMAND = ("--latency-ms", "5", "--trials", str(TRIALS), "--space", "mnv2-multipliers")
 PHASES = ("baseline", "calibration", "search", "final", "write_outputs", "write_report")
+# A run with workers reports no calibration. Workers live only in the search, which therefore comes up more often.
+PHASES_WITH_WORKERS = ("baseline", "search", "search", "search", "final", "write_outputs", "write_report")
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 # Called for each network; a file contains the faulty behaviour, so that removing the file ends the fault.
 FUNCTION = """
@@ -28,7 +33,7 @@ def accuracy(spec, seed):
     (HERE / "called").touch()
     if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((HERE / "after").read_text()):
         exec((HERE / "behaviour").read_text())
-    select.select([], [], [], 0.002)  # the fake clock breaks time.sleep
+    select.select([], [], [], float((HERE / "seconds").read_text()))  # the fake clock breaks time.sleep
     value = 0.5 + zlib.crc32(repr((spec.blocks, spec.width, spec.resolution)).encode()) / 2**34
     with (HERE / "calls").open("a") as file:
         file.write(".")
@@ -48,11 +53,12 @@ if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((H
     exec((HERE / "behaviour").read_text())
 answer()
 """
-# A device that fails while a file exists.
+# A device that fails while a file exists, and a machine to which the connection is broken while it exists.
 DEVICE = """
-import time
+import json, time
 from pathlib import Path
 from mnv2search.errors import DeviceError
+from mnv2search.latency.hosts.types import HostLostError
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 GONE = Path(__file__).parent.parent / "gone"
 class Vanishing(SimulatedDevice):
@@ -64,8 +70,45 @@ class Vanishing(SimulatedDevice):
             time.sleep(0.0001)
             run()
         return vanishing
+HELLO = {"processor": "CPU", "machine": "board", "system": "Linux", "cores": 4, "governor": "", "temperature_c": None,
+         "version": "1", "pinned": ""}
+class Board:
+    name = "board://one"
+    def __init__(self, address):
+        self.sizes = {}
+    def check(self):
+        if GONE.exists():
+            raise HostLostError("the connection broke")
+    def connect(self):
+        self.check()
+    def push(self, files):
+        self.check()
+        for name, content in files.items():
+            self.sizes[name.partition("/")[0]] = len(content)
+    def start(self, command):
+        self.check()
+        return self
+    def send(self, line):
+        self.check()
+        question = json.loads(line)
+        self.answer = HELLO
+        if question["do"] == "bursts":
+            ns = [(b["min_runs"], self.sizes[b["artifact"]] // 4) for b in question["bursts"]]
+            self.answer = {"runs": [[[one, one]] * runs for runs, one in ns], "temperature_c": None}
+    def receive(self, *, timeout_s):
+        self.check()
+        return json.dumps(self.answer)
+    def complaint(self):
+        return ""
+    def close(self):
+        pass
 """
-ENTRY_POINT = "[mnv2search.devices]\nvanishing = vanishing:Vanishing\n"
+ENTRY_POINT = """
+[mnv2search.devices]
+vanishing = vanishing:Vanishing
+[mnv2search.hosts]
+board = vanishing:Board
+"""
 
 
 @dataclass
@@ -80,6 +123,8 @@ class Scene:
         device: value of `--device`.
         command: other words of the command line.
         trials: number of trials; None if the command limits the time instead.
+        workers: number of worker processes of the run; None if the run evaluates networks itself.
+        storage: URL of the storage of workers; empty for a file in the run's folder.
         clock: file with the offset of the clock in s, if the search runs in a new process with `libfaketime`.
     """
 
@@ -91,6 +136,8 @@ class Scene:
     name: str = NAME
     command: tuple[str, ...] = COMMAND
     trials: int | None = TRIALS
+    workers: int | None = None
+    storage: str = ""
     clock: Path | None = None
 
     def __post_init__(self) -> None:
@@ -102,6 +149,7 @@ class Scene:
         (plugin / "entry_points.txt").write_text(ENTRY_POINT)
         (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: vanishing\nVersion: 1\n")
         (self.root / "calls").touch()
+        self.evaluate_in(0.002)
         os.environ["MNV2SEARCH_CACHE"] = str(self.root / "cache")
 
     @property
@@ -117,10 +165,17 @@ class Scene:
     @property
     def words(self) -> tuple[str, ...]:
         """The arguments of `mnv2search run`: to resume the run if it exists, or else to start it."""
+        workers = () if self.workers is None else ("--workers", str(self.workers))
+        always = ("--no-confirm", *workers, *(("--storage", self.storage) if self.storage else ()))
         if (self.folder / MANIFEST).exists():
-            return ("--resume", self.name, "--no-confirm")
+            return ("--resume", self.name, *always)
         evaluator = self.evaluator or f"python:{self.root / 'function.py'}:accuracy"
-        return (*self.command, "--device", self.device, "--accuracy", evaluator, "--name", self.name, "--no-confirm")
+        return (*self.command, "--device", self.device, "--accuracy", evaluator, "--name", self.name, *always)
+
+    @property
+    def shared(self) -> str:
+        """The file or URL of the storage of workers."""
+        return self.storage or str(self.folder / OWN_STORAGE)
 
     def start(self) -> Started:
         """Start or resume the search in a separate process."""
@@ -129,6 +184,8 @@ class Scene:
         def set_up_and_work() -> None:
             sys.path.insert(0, str(self.root / "plugin"))
             request_module.LEAST_S_TO_SHARE = 0.0  # so that even a short search ends with trainings
+            ForkedProcess.fork(self.workers or 0)
+            vars(workers_module)["subprocess"] = ForkingSubprocess
             work()
 
         if self.clock is not None:
@@ -143,12 +200,16 @@ class Scene:
 
     def wait_for_moment(self, started: Started) -> bool:
         """Wait until a random time after the start or after a random phase began; returns whether the search runs."""
-        phase = self.rng.choice(("", *PHASES))
+        phase = self.rng.choice(("", *PHASES) if self.workers is None else ("", *PHASES_WITH_WORKERS))
         return (not phase or started.wait_for(phase)) and self.wait_a_moment(started)
 
     def wait_a_moment(self, started: Started) -> bool:
         """Wait for a random time, more often a short one; returns whether the search still runs."""
         return started.wait(self.whole_s / len(PHASES) * self.rng.random() ** 2)
+
+    def evaluate_in(self, seconds: float) -> None:
+        """Set the duration of an evaluation by `function.py`."""
+        (self.root / "seconds").write_text(str(seconds))
 
     def misbehave(self, behaviour: str, *, after: int) -> None:
         """Let the evaluator execute `behaviour` in each call after the first `after` calls, until `behave`."""

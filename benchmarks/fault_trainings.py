@@ -121,14 +121,14 @@ def undisturbed(training: Training) -> tuple[Path, float, dict[str, torch.Tensor
 def disturbed_training(training: Training, number: signal.Signals, root: Path, rng: Random) -> Verdict:
     """Send signals to a training at random times, resume it, and compare its weights with an undisturbed one."""
     inputs, whole_s, expected = undisturbed(training)
-    verdict, folder = Verdict(hit=False), root / "out"
+    verdict, folder = Verdict(), root / "out"
     for _ in range(rng.randint(1, 4)):
         started = training.start(inputs, folder)
         is_running = started.wait(rng.uniform(0, whole_s))
         started.send(number)
         ended = started.end()
         verdict.judge_end(ended, (0, StoppedError.exit_code if number != signal.SIGKILL else -number))
-        verdict.hit |= is_running
+        verdict.hits += is_running
     verdict.judge_end(training.start(inputs, folder).end(), (0,))
     found = training.tensors(folder)
     if found.keys() != expected.keys():

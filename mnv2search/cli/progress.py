@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mnv2search.cli.output import note, stderr_console
+from mnv2search.cli.printed_lines import printing_above
 from mnv2search.report.rows import accuracy_phrase, measured_text
 
 if TYPE_CHECKING:
@@ -189,7 +190,10 @@ def searching(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None]]:
         bar.update(task, completed=_share(progress), description=_description(progress), ends_s=ends_s)
         live.update(Group(bar, Text(_line(progress))))
 
-    with Live(bar, console=console, refresh_per_second=4, transient=True) as live:
+    live = Live(
+        bar, console=console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+    with live, printing_above(console.print):
         yield draw
 
 

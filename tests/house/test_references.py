@@ -22,7 +22,7 @@ from mnv2search.spec.rules import rules_of
 
 REFERENCE = ROOT / "docs" / "reference"
 # Options of other programs, in their commands, and of the benchmarks.
-FOREIGN = {"--nproc-per-node", "--cpus"}
+FOREIGN = {"--nproc-per-node", "--cpus", "--head", "--from-env-file", "--follow", "--container"}
 
 
 def _generator() -> ModuleType:

@@ -18,8 +18,8 @@ from run_requests import run_request
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import manifest_json, read_manifest
 from mnv2search.results.records import EVALUATIONS, read_records
-from mnv2search.study.types import Progress, Settings
-from mnv2search.study.workers.jobs import RunDescription
+from mnv2search.study.types import Progress, Settings, Worker
+from mnv2search.study.workers.jobs import Job, Presence, RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
@@ -135,6 +135,39 @@ def started(folder: Path) -> None:
     """Wait until a run has measured its first network, and so has its study in the storage."""
     while not (folder / EVALUATIONS).exists():
         os.sched_yield()
+
+
+def test_a_worker_waits_for_its_run(tmp_path: Path, sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def start(seconds: float) -> None:
+        waits.append(seconds)
+        share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+        with SharedStudy.join(sqlite, "run") as study:
+            study.write_status("finished")
+
+    monkeypatch.setattr("mnv2search.workflows.search.workers.time.sleep", start)
+    done = join("run", sqlite, device=None, only=None, trusts=True, wait_s=600.0, told=lambda *_: None)
+    assert (done.evaluated, len(waits)) == (0, 1)
+
+
+def test_a_worker_that_need_not_wait_says_that_there_is_no_run(sqlite: str) -> None:
+    with pytest.raises(RecordError, match="has no run named 'run'"):
+        join("run", sqlite, device=None, only=None, trusts=True, told=lambda *_: None)
+
+
+def test_a_worker_does_not_take_the_name_of_an_earlier_one(tmp_path: Path, sqlite: str) -> None:
+    share_finished_run(tmp_path, sqlite, evaluator="imagenet")
+    own = f"{socket.gethostname()}-{os.getpid()}"
+    with SharedStudy.join(sqlite, "run") as study:
+        study.report(Presence(worker=Worker(name=own, host="here"), beat=3))
+        claimed = study.put(Job(number=0, name="net", stage="search", pick=(0,)))
+        study.claim(own)
+        study.write_status("finished")
+        done = join("run", sqlite, device=None, only=None, trusts=True, told=lambda *_: None)
+        assert done.worker.startswith(f"{own}-")
+        assert {one.worker.name: one.beat for one in study.presences()}[own] == 3
+        assert study.unfinished()[claimed].worker == own
 
 
 def test_a_worker_with_a_device_of_another_kind_is_refused(tmp_path: Path, sqlite: str) -> None:

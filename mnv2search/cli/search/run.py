@@ -204,6 +204,13 @@ NOTHING_FITS = 3
     help="Where workers on other machines find the shared weights of a supernet: a folder that all machines reach at "
     "this path, or a URL that fsspec supports, such as s3://BUCKET/FOLDER (default: the folder of the run).",
 )
+@options.text(
+    "--launcher",
+    metavar="LAUNCHER",
+    default="local",
+    help="Where the N workers run: local (this machine), or ray[:cpus=N,gpus=N,only=ROLE] for tasks of a Ray "
+    "cluster, with these resources for each worker. RAY_ADDRESS names the cluster; ROLE is accuracy or latency.",
+)
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output
 def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> None:
@@ -244,6 +251,7 @@ def run_command(*, as_json: bool, quiet: bool, **every: Unpack[RunOptions]) -> N
                 workers=given.get("workers"),
                 storage=given.get("storage"),
                 weights_store=given.get("weights_store"),
+                launcher=given.get("launcher"),
             )
             note(f"interrupted; finished evaluations are kept in {folder[0]}\nto resume: {again}")
         else:
@@ -277,7 +285,12 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 
 def resume_command(
-    folder: Path, *, workers: int | None = None, storage: str | None = None, weights_store: str | None = None
+    folder: Path,
+    *,
+    workers: int | None = None,
+    storage: str | None = None,
+    weights_store: str | None = None,
+    launcher: str | None = None,
 ) -> str:
     """The command line that resumes the run in a folder, with its workers and without passwords of URLs."""
     words = ["mnv2search", "run", "--resume", folder.name]
@@ -285,7 +298,7 @@ def resume_command(
         words += ["--output-dir", "."]
     elif folder.parent != Path("results"):
         words[-1] = str(folder)
-    given = {"--workers": workers, "--storage": storage, "--weights-store": weights_store}
+    given = {"--workers": workers, "--storage": storage, "--weights-store": weights_store, "--launcher": launcher}
     for option, value in given.items():
         if value is not None:
             words += [option, *without_passwords([str(value)])]

@@ -33,6 +33,13 @@ ROLES = ("accuracy", "latency")
     "--only", ROLES, help="Determine only accuracies or only latencies; other workers determine the rest."
 )
 @click.option(
+    "--wait",
+    "wait_s",
+    type=options.Duration(),
+    metavar="TIME",
+    help="Time to wait until the storage can be reached and has the run, such as 10m (default: no time).",
+)
+@click.option(
     "--trust",
     "trusts",
     is_flag=True,
@@ -41,7 +48,14 @@ ROLES = ("accuracy", "latency")
 )
 @options.output
 def worker_command(
-    name: str, storage: str, device: str | None, only: Role | None, trusts: bool, as_json: bool, quiet: bool
+    name: str,
+    storage: str,
+    device: str | None,
+    only: Role | None,
+    wait_s: float | None,
+    trusts: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Evaluate networks of the run NAME until it ends.
 
@@ -62,7 +76,7 @@ def worker_command(
         note(f"evaluating {network}; {counted(count, 'network')} finished", quiet=quiet or as_json)
 
     with printing_to_stderr():
-        done = join(name, storage, device=device, only=only, trusts=trusts, told=told)
+        done = join(name, storage, device=device, only=only, trusts=trusts, wait_s=wait_s or 0.0, told=told)
     ended = done.status if done.status != "running" else "lost: its process was killed"
     lines = [f"{done.worker} evaluated {counted(done.evaluated, 'network')}; the run {name} is {ended}"]
     emit(asdict(done), lines, as_json=as_json)

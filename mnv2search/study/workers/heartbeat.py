@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -11,12 +12,15 @@ from mnv2search.errors import StorageError
 
 # Interval between two heartbeats, and the time without one after which a process counts as dead.
 BEAT_S, GRACE_S = 5.0, 45.0
+# Most time that counts between two readings: in a longer pause, the storage may have been unreachable for everyone.
+MOST_PAUSE_S = 2 * BEAT_S
 
 
 @contextmanager
 def beating(beat: Callable[[int], None], *, every_s: float = BEAT_S) -> Iterator[None]:
     """Call `beat` with 0 in this thread, and then at intervals with a growing count in another thread."""
-    beat(0)
+    with contextlib.suppress(StorageError):  # as below
+        beat(0)
     ended = threading.Event()
 
     def run() -> None:
@@ -38,17 +42,20 @@ def beating(beat: Callable[[int], None], *, every_s: float = BEAT_S) -> Iterator
 
 
 class Pulse:
-    """Finds silent processes by the time since their count last changed, on the clock of this machine."""
+    """Finds silent processes by the time since their count last changed, on the clock of this machine.
+
+    A pause between two readings counts as at most `MOST_PAUSE_S`, so that after an outage of the storage, processes
+    have time to write their heartbeats again.
+    """
 
     def __init__(self, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._grace_s, self._clock = grace_s, clock
-        self._last: dict[Hashable, tuple[object, float]] = {}
+        self._last: dict[Hashable, tuple[object, float, float]] = {}
 
     def is_silent(self, key: Hashable, count: object) -> bool:
         """Whether the count of a process has not changed for longer than the grace period."""
         now = self._clock()
-        last, since = self._last.setdefault(key, (count, now))
-        if count != last:
-            self._last[key] = (count, now)
-            return False
-        return now - since > self._grace_s
+        last, silent_s, read_at = self._last.get(key, (count, 0.0, now))
+        silent_s = silent_s + min(now - read_at, MOST_PAUSE_S) if count == last else 0.0
+        self._last[key] = (count, silent_s, now)
+        return silent_s > self._grace_s

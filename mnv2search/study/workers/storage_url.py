@@ -26,6 +26,16 @@ PROXY_WAIT_S = 10.0
 SQLITE_BEGINS = b"SQLite format 3\0"
 # Driver and package for each URL scheme that names no driver.
 DRIVERS = {"postgresql": ("postgresql+psycopg", "psycopg"), "postgres": ("postgresql+psycopg", "psycopg")}
+# Parameters of libpq, with which a process notices within 40 s that the network or the machine of the database is
+# gone; by default, it would wait for hours.
+LIBPQ_DRIVERS = ("postgresql+psycopg", "postgresql+psycopg2")
+LIBPQ = {
+    "connect_timeout": "10",
+    "keepalives_idle": "20",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "40000",
+}
 FORMS = "write a file such as shared.sqlite3, postgresql://USER:PASSWORD@HOST/DATABASE, or grpc://HOST:PORT"
 
 
@@ -130,6 +140,8 @@ def _database(url: str) -> BaseStorage:
         check_package(package, feature=f"a storage at {scheme}://", extra=EXTRA)
     try:
         place = make_url(url)
+        if driver in LIBPQ_DRIVERS:
+            place = place.set(query={**LIBPQ, **place.query})
         whole = place.set(drivername=driver).render_as_string(hide_password=False)
         return RDBStorage(_unbraced(whole), engine_kwargs={"pool_pre_ping": True})
     except (ArgumentError, NoSuchModuleError, ValueError) as error:

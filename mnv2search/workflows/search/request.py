@@ -19,6 +19,7 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.deadline import seconds_of
 from mnv2search.study.types import Settings
+from mnv2search.workflows.search.ray_workers import LOCAL, check_launcher
 from mnv2search.workflows.weights import WITH_WEIGHTS, is_file_name, with_chosen_weights
 
 # Value of `Request.round_to` that lets the device decide.
@@ -30,7 +31,18 @@ LEAST_S_TO_SHARE = 30.0
 # Shortest search with separate trainings of all candidates, at the end of which some are trained further by default.
 LEAST_S_TO_FINETUNE = 900.0
 # Options allowed with `resume`; all others are in the folder's manifest.
-WITH_RESUME = {"resume", "trust", "trials", "time", "output_dir", "confirm", "storage", "workers", "weights_store"}
+WITH_RESUME = {
+    "resume",
+    "trust",
+    "trials",
+    "time",
+    "output_dir",
+    "confirm",
+    "storage",
+    "workers",
+    "weights_store",
+    "launcher",
+}
 
 
 class RunOptions(TypedDict, total=False):
@@ -72,6 +84,7 @@ class RunOptions(TypedDict, total=False):
             ``grpc://HOST:PORT``.
         weights_store: folder or fsspec URL in which the shared weights of a supernet are kept for workers; None takes
             the folder of the run.
+        launcher: where the workers run: ``local``, or ``ray:cpus=N,gpus=N,only=ROLE`` for tasks of a Ray cluster.
     """
 
     latency_ms: float | None
@@ -102,6 +115,7 @@ class RunOptions(TypedDict, total=False):
     workers: int | None
     storage: str | None
     weights_store: str | None
+    launcher: str
 
 
 DEFAULTS: RunOptions = {
@@ -112,6 +126,7 @@ DEFAULTS: RunOptions = {
     "trust": False,
     "output_dir": "results",
     "force": False,
+    "launcher": LOCAL,
 }
 
 
@@ -129,6 +144,7 @@ class Request:
         workers: number of worker processes on this machine; None starts one with a `storage`, and none without.
         storage: storage of the workers; empty uses a file in the folder of the run.
         weights_store: place of shared weights for workers; empty uses the folder of the run.
+        launcher: where the workers run; see `RunOptions`.
     """
 
     space: str | SearchSpace
@@ -147,6 +163,7 @@ class Request:
     workers: int | None = None
     storage: str = ""
     weights_store: str = ""
+    launcher: str = LOCAL
 
 
 def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
@@ -193,11 +210,13 @@ def request_of(given: RunOptions, *, command: tuple[str, ...] = ()) -> Request:
         workers=options.get("workers"),
         storage=options.get("storage") or "",
         weights_store=options.get("weights_store") or "",
+        launcher=options["launcher"],
     )
 
 
 def _check_workers(options: RunOptions) -> None:
     workers, storage = options.get("workers"), options.get("storage")
+    check_launcher(options["launcher"], storage or "")
     if workers == 0 and not storage:
         raise OptionError("--workers 0 needs --storage, so that other workers can join", hint="give --storage FILE")
 
@@ -322,11 +341,14 @@ def _resumed(resume: str | Path, options: RunOptions, given: Collection[str]) ->
     if trials is not None or time_s is not None:
         request = replace(request, settings=replace(request.settings, trials=trials, time_s=time_s))
     confirm = options.get("confirm")
+    storage, launcher = options.get("storage") or "", options["launcher"]
+    check_launcher(launcher, storage)
     request = replace(
         request,
         workers=options.get("workers"),
-        storage=options.get("storage") or "",
+        storage=storage,
         weights_store=options.get("weights_store") or "",
+        launcher=launcher,
     )
     return request if confirm is None else replace(request, confirms=confirm)
 

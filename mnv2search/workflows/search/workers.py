@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
-from mnv2search.errors import OptionError, RecordError, StorageError
+from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, StorageError
 from mnv2search.latency.device import processors
 from mnv2search.latency.measuring.pool import ALIKE
 from mnv2search.latency.prediction.cache import LatencyCache
@@ -28,13 +30,14 @@ from mnv2search.study.types import Settings, Worker
 from mnv2search.study.workers.heartbeat import beating
 from mnv2search.study.workers.jobs import Presence, Role, RunDescription
 from mnv2search.study.workers.pool import WorkerPool
-from mnv2search.study.workers.shared_study import SharedStudy, Status
-from mnv2search.study.workers.storage_url import masked, sqlite_file
+from mnv2search.study.workers.shared_study import PATIENCE_S, RETRY_S, SharedStudy, Status
+from mnv2search.study.workers.storage_url import LostStorageError, masked, sqlite_file
 from mnv2search.study.workers.weights_store import WeightsStore
 from mnv2search.study.workers.worker import NetworkEvaluator, work
 from mnv2search.untrusted import UnsafeFileError, json_as
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE, WORK
 from mnv2search.workflows.search.log import space_of_run
+from mnv2search.workflows.search.ray_workers import RAY, RayWorkers, ray_options
 from mnv2search.workflows.search.request import Request
 from mnv2search.workflows.search.trust import check_trust
 
@@ -44,6 +47,8 @@ STORAGE_VARIABLE = "MNV2SEARCH_STORAGE"
 WORKER_BYTES, TRAINING_WORKER_BYTES = 130_000_000, 190_000_000
 # Time in which a worker has to end: after the run has ended, and after it was interrupted.
 LEAVE_S = 20.0
+# Time for which the workers of a run wait for the storage when they start, as they do later.
+OUTAGE_S = PATIENCE_S
 
 
 class LocalWorkers:
@@ -56,6 +61,7 @@ class LocalWorkers:
     def start(self) -> None:
         """Start the processes; their errors are printed to stderr."""
         words = [sys.executable, "-m", "mnv2search", "worker", self._run, "--trust", "--quiet"]
+        words += ["--wait", f"{OUTAGE_S:g}s"]
         for _ in range(self._count):
             process = subprocess.Popen(
                 words,
@@ -110,7 +116,8 @@ def worker_pool(
         return
     count = 1 if request.workers is None else request.workers
     each = WORKER_BYTES if evaluator.task is None else TRAINING_WORKER_BYTES
-    check_count(count, each=each, memory=memory_bytes(), cores=processors(), noted=noted)
+    if not request.launcher.startswith(RAY):
+        check_count(count, each=each, memory=memory_bytes(), cores=processors(), noted=noted)
     _check_evaluator(evaluator, request.settings, noted)
     url = request.storage or str((folder / OWN_STORAGE).absolute())
     _check_storage(url)
@@ -124,7 +131,7 @@ def worker_pool(
     )
     if evaluator.can_finetune:
         (folder / WORK).mkdir(exist_ok=True)  # for the weights of trained networks
-    local = LocalWorkers(folder.name, url, count=count)
+    launched = _launched(request, folder.name, url, count=count, noted=noted)
     status: Status = "interrupted"
     with SharedStudy.create(url, run, replaces=request.force) as study:
         if not count:
@@ -132,13 +139,33 @@ def worker_pool(
         try:
             with beating(study.beat):
                 yield WorkerPool(
-                    study=study, count=count, noted=noted, store=store, start=local.start, ended=local.ended
+                    study=study, count=count, noted=noted, store=store, start=launched.start, ended=launched.ended
                 )
             status = "finished"
         finally:
             with contextlib.suppress(StorageError):
                 study.write_status(status)
-            local.stop(at_once=status != "finished")
+            launched.stop(at_once=status != "finished")
+
+
+def _launched(
+    request: Request, run: str, url: str, *, count: int, noted: Callable[[str], None]
+) -> LocalWorkers | RayWorkers:
+    """The workers that a run starts by itself."""
+    if not request.launcher.startswith(RAY):
+        return LocalWorkers(run, url, count=count)
+    options = ray_options(request.launcher)
+    task = partial(work_in_task, run, url, options.only)
+    return RayWorkers(task, options, count=count, leave_s=LEAVE_S, noted=noted)
+
+
+def work_in_task(run: str, url: str, only: Role | None) -> tuple[str, str]:
+    """Evaluate networks of a run until it has ended; returns the name of the worker, and its error or ""."""
+    try:
+        done = join(run, url, device=None, only=only, trusts=True, wait_s=OUTAGE_S, told=lambda *_: None)
+    except Mnv2SearchError as error:
+        return worker_name(), error.message
+    return done.worker, ""
 
 
 def _weights_store(folder: Path, evaluator: Evaluator, request: Request) -> WeightsStore | None:
@@ -219,6 +246,7 @@ def join(
     device: str | None,
     only: Role | None,
     trusts: bool,
+    wait_s: float = 0.0,
     told: Callable[[str, int], None],
 ) -> WorkerResult:
     """Evaluate networks of a run until it has ended.
@@ -229,6 +257,7 @@ def join(
         device: device to measure on; None takes the device of the run.
         only: the only value to determine; None determines latencies and accuracies.
         trusts: use the programs, machines and data that the run names, even if someone else started the run.
+        wait_s: time to wait for the storage, and for the run in it.
         told: called before each evaluation, with the name of the network and the number evaluated so far.
 
     Raises:
@@ -238,14 +267,34 @@ def join(
         EvaluatorError: an accuracy cannot be determined.
         StorageError: the storage cannot be used.
     """
-    with SharedStudy.join(storage, name) as study:
-        count = _work(study, name, device=device, only=only, trusts=trusts, told=told)
-        return WorkerResult(worker=worker_name(), run=name, evaluated=count, status=study.signals().status)
+    with _joined(storage, name, wait_s=wait_s) as study:
+        worker = Worker(name=_new_name(study), host=socket.gethostname())
+        count = _work(study, name, worker, device=device, only=only, trusts=trusts, told=told)
+        return WorkerResult(worker=worker.name, run=name, evaluated=count, status=study.signals().status)
+
+
+def _joined(storage: str, name: str, *, wait_s: float) -> SharedStudy:
+    """The study of a run, as soon as the storage can be reached and has it."""
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            return SharedStudy.join(storage, name)
+        except (LostStorageError, RecordError):
+            if time.monotonic() >= ends:
+                raise
+        time.sleep(RETRY_S)
+
+
+def _new_name(study: SharedStudy) -> str:
+    """A name that no worker of the run has had: a container that is started again keeps host and process number."""
+    name, taken = worker_name(), {one.worker.name for one in study.presences()}
+    return f"{name}-{secrets.token_hex(4)}" if name in taken else name
 
 
 def _work(
     study: SharedStudy,
     name: str,
+    worker: Worker,
     *,
     device: str | None,
     only: Role | None,
@@ -267,7 +316,6 @@ def _work(
             others=() if store is None else (f"read shared weights from {store}",),
         )
     space = space_of_run(name, manifest)
-    worker = Worker(name=worker_name(), host=socket.gethostname())
     with ExitStack() as stack:
         evaluator = None if only == "latency" else open_evaluator(manifest.evaluator)
         if evaluator is not None and Path(run.work).is_dir():

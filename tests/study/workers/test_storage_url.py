@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from mnv2search.errors import MissingExtraError, OptionError, StorageError
 from mnv2search.study.workers.storage_url import close_storage, masked, open_storage
@@ -62,3 +63,28 @@ def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
 def test_a_url_that_cannot_be_parsed_shows_nothing_after_its_scheme() -> None:
     assert masked("postgresql://me:secret@host:port/runs") == "postgresql://…"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://me:secret@db/runs", ("20", "10")),
+        ("postgresql+psycopg2://me@db/runs", ("20", "10")),
+        ("postgresql://me@db/runs?connect_timeout=3", ("20", "3")),
+        ("postgresql+asyncpg://me@db/runs", (None, None)),
+    ],
+    ids=["default driver", "psycopg2", "own timeout", "another driver"],
+)
+def test_a_lost_network_to_postgresql_is_noticed(
+    url: str, expected: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg", reason="needs the extra storage")
+    opened: list[str] = []
+
+    def keep(url: str, **_: object) -> None:
+        opened.append(url)
+
+    monkeypatch.setattr("mnv2search.study.workers.storage_url.RDBStorage", keep)
+    open_storage(url)
+    query = make_url(opened[0]).query
+    assert (query.get("keepalives_idle"), query.get("connect_timeout")) == expected
