@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_runs import PATIENCE_S, Started
+from fault_runs import Started
 from fault_scenes import PHASES, Scene
 from fault_trainings import write_inputs
 
@@ -41,7 +41,7 @@ class Fault:
         needs_mounts: whether the fault mounts file systems.
         needs_faketime: whether the fault needs `libfaketime`.
         needs_server: whether the fault needs PostgreSQL.
-        patience_s: time after which a search that has not ended counts as stuck.
+        repeats: whether a network may be evaluated twice, because a connection is lost after a change in the storage.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Fault:
     needs_mounts: bool = False
     needs_faketime: bool = False
     needs_server: bool = False
-    patience_s: float = PATIENCE_S
+    repeats: bool = False
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

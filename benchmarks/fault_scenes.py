@@ -53,6 +53,11 @@ if (HERE / "behaviour").exists() and len((HERE / "calls").read_text()) >= int((H
     exec((HERE / "behaviour").read_text())
 answer()
 """
+# Replaces time.sleep, which fails under libfaketime after the clock was set, in every process of the search.
+SLEEP = """
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
 # A device that fails while a file exists, and a machine to which the connection is broken while it exists.
 DEVICE = """
 import json, time
@@ -91,7 +96,7 @@ class Board:
     def send(self, line):
         self.check()
         question = json.loads(line)
-        self.answer = HELLO
+        self.answer = HELLO if question["do"] == "hello" else {"error": "this machine only times bursts"}
         if question["do"] == "bursts":
             ns = [(b["min_runs"], self.sizes[b["artifact"]] // 4) for b in question["bursts"]]
             self.answer = {"runs": [[[one, one]] * runs for runs, one in ns], "temperature_c": None}
@@ -141,10 +146,11 @@ class Scene:
     clock: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, content in (("function.py", FUNCTION), ("program.py", PROGRAM), ("plugin/vanishing.py", DEVICE)):
+        files = {"function.py": FUNCTION, "program.py": PROGRAM, "plugin/vanishing.py": DEVICE}
+        for name, content in {**files, "sleep/sitecustomize.py": SLEEP}.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(content)
-        plugin = self.root / "plugin" / "vanishing-1.dist-info"
+        plugin = self.plugins / "vanishing-1.dist-info"
         plugin.mkdir()
         (plugin / "entry_points.txt").write_text(ENTRY_POINT)
         (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: vanishing\nVersion: 1\n")
@@ -156,6 +162,11 @@ class Scene:
     def folder(self) -> Path:
         """The folder of the run."""
         return self.root / "results" / self.name
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of plug-ins."""
+        return self.root / "plugin"
 
     @property
     def program(self) -> str:
@@ -182,7 +193,7 @@ class Scene:
         work = mnv2search_run(self.root, *self.words)
 
         def set_up_and_work() -> None:
-            sys.path.insert(0, str(self.root / "plugin"))
+            sys.path.insert(0, str(self.plugins))
             request_module.LEAST_S_TO_SHARE = 0.0  # so that even a short search ends with trainings
             ForkedProcess.fork(self.workers or 0)
             vars(workers_module)["subprocess"] = ForkingSubprocess
@@ -194,8 +205,9 @@ class Scene:
 
     def _execute(self, clock: Path | None) -> None:
         words = ("run", *self.words, "--output-dir", str(self.root / "results"))
-        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
+        path = f"{self.root / 'sleep'}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+        environment = {**os.environ, **fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": path}
         os.execve(sys.executable, [sys.executable, "-m", "mnv2search", *words], environment)
 
     def wait_for_moment(self, started: Started) -> bool:

@@ -8,13 +8,14 @@ import re
 import secrets
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fault_kinds import INTERRUPTED, Fault, all_faults, come_back, in_phase, use_device, vanish
+from fault_kinds import INTERRUPTED, Fault, all_faults, come_back, in_phase, use_device
 from fault_network import Command, Proxy
 from fault_processes import children_of, start_worker
 from fault_runs import Started, Verdict
@@ -27,8 +28,6 @@ from mnv2search.study.workers.shared_study import SharedStudy
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 TRIALS, MOST_WORKERS = 24, 8
-# The run waits 45 s for a worker that another process started, and 120 s for a storage.
-PATIENCE_S = 240.0
 PHASES = ("baseline", "search", "final", "write_outputs", "write_report")
 # Faults of all runs that are repeated with workers; the others are faults of the evaluator alone.
 REPEATED = (
@@ -193,7 +192,7 @@ def outages() -> Iterator[Fault]:
         ("database stopped for 30 s", 30, 30, signal.SIGINT),
         ("database stopped for 60 s", 60, 60, signal.SIGINT),
     ):
-        yield Fault(name, stop_database(least_s, most_s, number), (0,), prepare=shared_on(POSTGRESQL))
+        yield Fault(name, stop_database(least_s, most_s, number), (0,), prepare=shared_on(POSTGRESQL), repeats=True)
     cut: tuple[Command, ...] = ("cut", "open")
     disturbances: tuple[tuple[str, Sequence[Command], float, float], ...] = (
         ("network resets connections", cut * 4, 0.05, 0.3),
@@ -205,7 +204,8 @@ def outages() -> Iterator[Fault]:
     )
     through = shared_on(POSTGRESQL, through_proxy=True)
     for name, commands, shortest_s, longest_s in disturbances:
-        yield Fault(name, disturb_network(commands, shortest_s, longest_s), (0,), prepare=through)
+        strike = disturb_network(commands, shortest_s, longest_s)
+        yield Fault(name, strike, (0,), prepare=through, repeats=True)
 
 
 # -- devices, files and evaluators -----------------------------------------------------------------------------------
@@ -218,8 +218,9 @@ def use_board(scene: Scene) -> None:
 
 
 def lose_board(scene: Scene, started: Started) -> int:
-    """Break the connection to the machine for 2 to 5 s."""
-    is_running = vanish("")(scene, started)
+    """Break the connection to the machine for 2 to 5 s while networks are measured."""
+    is_running = started.wait_for(scene.rng.choice(("baseline", "search", "final"))) and scene.wait_a_moment(started)
+    (scene.root / "gone").touch()
     started.wait(scene.rng.uniform(2, 5))
     come_back(scene)
     return is_running
@@ -248,19 +249,22 @@ def worker_faults() -> list[Fault]:
     """Every fault of runs with workers, in the order of the table."""
     found = [*kills(), *interruptions(), *outages(), *repeated_faults()]
     on_server = re.compile(f".*{POSTGRESQL}|database|network")
-    return [
-        replace(fault, patience_s=PATIENCE_S, needs_server=on_server.match(fault.name) is not None) for fault in found
-    ]
+    return [replace(fault, needs_server=on_server.match(fault.name) is not None) for fault in found]
 
 
-def judge_storage(verdict: Verdict, scene: Scene, records: Sequence[Record]) -> None:
-    """Check that every answer in the storage of workers is recorded once, and that no network waits there."""
+def judge_storage(verdict: Verdict, scene: Scene, records: Sequence[Record], *, repeats: bool) -> None:
+    """Check that every answer in the storage of workers is recorded, and that no network waits there.
+
+    Unless `repeats`, a second answer for a network means that the first was lost.
+    """
     with SharedStudy.join(scene.shared, scene.name) as study:
         outcomes = list(study.outcomes())
     by_pick = {record.pick: record for record in records if record.pick and not record.stage.startswith("final")}
     answers = [(job, outcome) for _, job, outcome in outcomes if isinstance(outcome, Answer)]
     verdict.stuck += [f"{job.name} waits for a worker" for _, job, outcome in outcomes if outcome is None]
     verdict.lost += [f"the answer for {job.name}" for job, _ in answers if job.pick not in by_pick]
+    counts = Counter(job.pick for job, _ in answers)
+    verdict.lost += [f"an answer for {pick}" for pick, count in counts.items() if count > 1 and not repeats]
     answered = {(job.pick, outcome.worker.name) for job, outcome in answers}
     for pick, record in by_pick.items():
         if record.worker is not None and (pick, record.worker.name) not in answered:

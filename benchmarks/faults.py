@@ -55,7 +55,7 @@ def repetition(fault: Fault, scene: Scene) -> Verdict:
     for _ in range(scene.rng.randint(1, fault.most)):
         started = scene.start()
         hits = fault.strike(scene, started)
-        ended = started.end(patience_s=fault.patience_s)
+        ended = started.end()
         verdict.judge_end(ended, (0, *fault.codes) if hits else (0,))
         fault.mend(scene)
         verdict.hits += hits if ended.code != 0 or 0 in fault.codes else 0
@@ -65,13 +65,13 @@ def repetition(fault: Fault, scene: Scene) -> Verdict:
             break
     if scene.folder.exists() and not (scene.folder / MANIFEST).exists():
         verdict.wrong.append(f"files without a run: {[path.name for path in scene.folder.iterdir()]}")
-    verdict.judge_end(scene.start().end(patience_s=fault.patience_s), (0,))
+    verdict.judge_end(scene.start().end(), (0,))
     judge_processes(verdict, scene)
     try:
         judge_folder(verdict, scene.folder, [] if fault.removes else before, trials=scene.trials)
-        judge_front(verdict, scene.folder)
+        judge_front(verdict, scene.folder, scene.plugins)
         if scene.workers is not None:
-            judge_storage(verdict, scene, recorded_in(scene.folder))
+            judge_storage(verdict, scene, recorded_in(scene.folder), repeats=fault.repeats)
     except Exception as error:  # noqa: BLE001 - every error in the folder is counted
         verdict.wrong.append(f"{type(error).__name__}: {error}")
     return verdict

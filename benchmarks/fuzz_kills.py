@@ -114,7 +114,7 @@ def check_sound(folder: Path, *, budget_ms: float) -> None:
     assert {record.evaluation.budget.latency_ms for record in read_records(folder)} == {budget_ms}
     verdict = Verdict()
     judge_folder(verdict, folder, (), trials=TRIALS)
-    judge_front(verdict, folder)
+    judge_front(verdict, folder, folder)
     assert not verdict.faults, verdict.faults
 
 

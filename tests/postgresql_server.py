@@ -32,7 +32,8 @@ class PostgresqlServer:
         # the server refuses to run as root
         is_root = os.getuid() == 0
         self._as_user: Any = {"user": USER, "group": USER, "extra_groups": []} if is_root else {}
-        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+        # a temporary folder of pytest is closed to other users
+        self._folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir="/tmp" if is_root else None))
         self._port = free_port()
         if is_root:
             shutil.chown(self._folder, USER, USER)

@@ -410,5 +410,7 @@ def test_a_table_that_is_piped_has_no_blanks_at_the_ends_of_lines(run: Run) -> N
 
 
 def test_the_command_that_resumes_a_run_has_its_workers_and_no_password() -> None:
-    command = resume_command(Path("results/team"), workers=2, storage="postgresql://me:secret@db/runs")
-    assert command == "mnv2search run --resume team --workers 2 --storage 'postgresql://me:***@db/runs'"
+    url = "postgresql://me:secret@db/runs"
+    command = resume_command(Path("results/team"), workers=2, storage=url, launcher="ray:cpus=4")
+    shown = "--workers 2 --storage 'postgresql://me:***@db/runs' --launcher ray:cpus=4"
+    assert command == f"mnv2search run --resume team {shown}"
