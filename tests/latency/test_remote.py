@@ -145,6 +145,13 @@ def test_a_network_that_the_runtime_refuses_is_not_tried_again() -> None:
     assert board.connected == 1
 
 
+def test_an_answer_without_its_content_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="fake://board answered without runs for contract"):
+        device_on(Board([{"temperature_c": 40.0}])).bursts(asked(64))
+    with pytest.raises(DeviceError, match="fake://board answered without steps for contract"):
+        device_on(Board()).step_times(network_of(resolution=64), runs=3)
+
+
 def test_the_loop_visits_many_networks_in_a_round_trip() -> None:
     board = Board()
     specs = [network_of(resolution=r) for r in (64, 96, 128)]

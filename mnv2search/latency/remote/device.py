@@ -8,7 +8,7 @@ import importlib.util
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -103,20 +103,23 @@ class RemoteDevice(HostedDevice):
             [artifact for artifact, _ in bursts],
             timeout_s=ANSWER_S + BURST_FACTOR * asked_s,
             networks=", ".join(dict.fromkeys(request.spec.name for _, request in bursts)),
+            fields=("runs",),
         )
         return answer["runs"]
 
     def output(self, artifact: Artifact, spec: ModelSpec) -> NDArray[np.float32]:
         """The output of the artifact of a network for the fixed image."""
         question: Question = {"do": "output", "artifact": artifact.digest, "settings": self.runtime.settings(spec)}
-        answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)
+        fields = ("data", "shape")
+        answer = self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name, fields=fields)
         return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(answer["shape"]).copy()
 
     def step_times(self, spec: ModelSpec, *, runs: int) -> Mapping[str, float]:
         """Median time in ms of every step of a network by its name; see `StepTimer`."""
         artifact, settings = self._artifact(spec), self.runtime.settings(spec)
         question: Question = {"do": "step_times", "artifact": artifact.digest, "settings": settings, "runs": runs}
-        return self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name)["steps"]
+        fields = ("steps",)
+        return self._asked(question, [artifact], timeout_s=ANSWER_S, networks=spec.name, fields=fields)["steps"]
 
     def _opened(self) -> DeviceInfo:
         hello = self._start()
@@ -133,7 +136,15 @@ class RemoteDevice(HostedDevice):
             channel.close()
         super()._drop()
 
-    def _asked(self, question: Question, artifacts: Iterable[Artifact], *, timeout_s: float, networks: str) -> Answer:
+    def _asked(
+        self,
+        question: Question,
+        artifacts: Iterable[Artifact],
+        *,
+        timeout_s: float,
+        networks: str,
+        fields: Collection[str],
+    ) -> Answer:
         def attempt() -> Answer:
             self._push(artifacts)
             return self._answer(question, timeout_s=timeout_s)
@@ -141,6 +152,8 @@ class RemoteDevice(HostedDevice):
         answer = self._retried(attempt)
         if "error" in answer:
             raise DeviceError(f"{self._info.name} refuses one of {networks}: {answer['error']}")
+        if missing := set(fields) - set(answer):
+            raise DeviceError(f"{self._transport.name} answered without {', '.join(sorted(missing))} for {networks}")
         return answer
 
     def _answer(self, question: Question, *, timeout_s: float) -> Answer:
