@@ -105,12 +105,12 @@ def probe_command(as_json: bool, quiet: bool, **given: Any) -> None:
 @options.network(head_output=True)
 @options.output
 def latency_command(specs: tuple[str, ...], as_json: bool, quiet: bool, **given: Any) -> None:
-    """Measure the latency of each SPEC, all interleaved for a fair comparison.
+    """Measure the latency of each SPEC, interleaved for a fair comparison.
 
     SPEC is a YAML file, a name of `mnv2search catalog`, - for standard input, or a .pt or .pt2 file that mnv2search
     wrote (its spec is used).
 
-    With several devices, each network is measured on each of them, in turns. A device that cannot be used, or that
+    With several devices, each network is measured on each of them, in turn. A device that cannot be used, or that
     refuses a network, is shown with the reason. Exits with 1 if no network could be measured.
 
     \b

@@ -309,7 +309,8 @@ def prediction(command: F) -> F:
         "--device",
         kind=DEVICE,
         metavar="RUNTIME[:OPTIONS][@HOST]",
-        help="Predict latency on this device from earlier measurements of other networks; nothing is measured.",
+        help="Predict latency on this device from earlier measurements of other networks; the prediction itself "
+        "measures nothing.",
     )
     precision = file_precision(
         "Precision of the predicted latency and of the counted memory (weights and activations)."

@@ -72,8 +72,8 @@ def draw_command(spec: str, output: Path | None, as_json: bool, quiet: bool, **g
 
     The picture shows the blocks from the input to the outputs with their numbers t, c, n, s and k, the sizes of the
     maps between them, residuals, the branches of a detector or segmenter, and the parameters and multiply-adds of
-    each block. Identical consecutive blocks are one box. An SVG is light or dark as its viewer is. --json prints the
-    boxes.
+    each block. Identical consecutive blocks are one box. An SVG follows the light or dark theme of its viewer. --json
+    prints the boxes.
 
     \b
     Example:
@@ -106,7 +106,7 @@ def explain_command(spec: str, as_json: bool, table_format: TableFormat | None, 
     """Show the parameters, multiply-adds, memory and time of every stage of SPEC.
 
     A stage is the stem, a row, the last convolution or the head. Times are predicted only with --device, from earlier
-    measurements of other networks; see `mnv2search device-profile --help`. With --measure, they are measured, too.
+    measurements of other networks; see `mnv2search device-profile --help`. With --measure, times are also measured.
 
     \b
     Example:

@@ -106,9 +106,9 @@ NOTHING_FITS = 3
     "from_",
     kind=NonEmptyText(weights_names, or_file=True),
     metavar="FILE|NAME",
-    help="Initial weights of the shared weights or, if candidates are trained separately, of each: a .pt file of a "
-    "network with as many rows as the space, or as many groups of rows (a row and the following rows of stride 1 "
-    "with the same channels); a published checkpoint; "
+    help="Initial weights for the shared weights or, if candidates are trained separately, for each candidate: a .pt "
+    "file of a network with as many rows as the space, or as many groups of rows (a row and the following rows of "
+    "stride 1 with the same channels); a published checkpoint; "
     f"{options.NAMED_WEIGHTS}",
 )
 @options.text(
@@ -139,7 +139,7 @@ NOTHING_FITS = 3
 @options.text(
     "--name",
     metavar="NAME",
-    help="Name of the run's folder (default: space and budget; device and sampler, unless they are the defaults).",
+    help="Name of the run's folder (default: space and budget, and device and sampler if they are not the defaults).",
 )
 @options.text(
     "--resume",
@@ -180,8 +180,8 @@ NOTHING_FITS = 3
     "--launcher",
     metavar="LAUNCHER",
     default="local",
-    help="Where the N workers run: local (this machine), or ray[:cpus=N,gpus=N,only=ROLE] for tasks of a Ray "
-    "cluster, with these resources for each worker. RAY_ADDRESS names the cluster; ROLE is accuracy or latency.",
+    help="Where the workers of --workers run: local (this machine), or ray[:cpus=N,gpus=N,only=ROLE] for tasks of a "
+    "Ray cluster, with these resources for each worker. RAY_ADDRESS names the cluster; ROLE is accuracy or latency.",
 )
 @click.option("--force", is_flag=True, help="Start over if the folder holds another run.")
 @options.output

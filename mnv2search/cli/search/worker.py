@@ -33,7 +33,7 @@ ROLES = ("accuracy", "latency")
     "--wait",
     type=options.Duration(),
     metavar="TIME",
-    help="Time to wait until the storage can be reached and has the run, such as 10m (default: no time).",
+    help="Longest time to wait until the storage can be reached and has the run, such as 10m (default: do not wait).",
 )
 @click.option(
     "--trust",
