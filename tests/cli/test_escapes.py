@@ -38,6 +38,8 @@ HOSTILE = "\x1b]52;c;QUFB\x07\x1b[2J\x9b31m\u202e[bold]x[/bold][/]"
 SHOWN = r"\x1b]52;c;QUFB\x07\x1b[2J\x9b31m\u202e[bold]x[/bold][/]"
 # They write to a console that is given to them, and to the answers' stream of a runner on another machine.
 STREAMS = {"cli/output.py", "cli/main.py", "latency/runner/serve.py", "latency/runner/engine.py"}
+# It replaces the streams while a user's own function prints.
+STREAMS |= {"cli/printed_lines.py"}
 STREAM_NAMES = {f"sys.{name}" for name in ("stdout", "stderr", "__stdout__", "__stderr__")}
 STREAM_NAMES |= {f"click.{name}" for name in ("echo", "secho", "get_text_stream", "get_binary_stream")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ def test_a_worker_determines_the_accuracies_that_the_run_would(outcome: Outcome,
     records = [record for record in read_records(outcome.folder) if record.worker is not None]
     specs = [record.evaluation.spec for record in records]
     assert len(records) == 14
-    assert [r.evaluation.accuracy for r in records] == [
-        evaluator.evaluate(spec, seed=0, report=no_report) for spec in specs
-    ]
+    theirs = [record.evaluation.accuracy for record in records]
+    ours = [evaluator.evaluate(spec, seed=0, report=no_report) for spec in specs]
+    # sums of floats depend on the number of threads of a process
+    merits = [found.merit for found in theirs if found is not None and found.merit is not None]
+    assert merits == pytest.approx([one.merit for one in ours], rel=1e-5)
+    assert [found and replace(found, merit=None) for found in theirs] == [replace(one, merit=None) for one in ours]
     assert outcome.result.front
 
 
