@@ -32,6 +32,7 @@ from mnv2search.accuracy.types import Accuracy
 from mnv2search.latency.runtimes.simulated import SimulatedDevice
 from mnv2search.latency.types import Latency
 from mnv2search.study.types import Worker
+from mnv2search.study.workers.heartbeat import beating
 from mnv2search.study.workers.jobs import Answer, Job, Presence, RunDescription
 from mnv2search.study.workers.pool import Pending, WorkerPool
 from mnv2search.study.workers.shared_study import ANSWER, JOB, MOST_TRIALS, TAKEN_BY, SharedStudy
@@ -157,13 +158,14 @@ def measured(
             time.sleep(0.1)
         pool, jobs = WorkerPool(study=study, count=workers, noted=print), iter(range(history, history + trials))
         begin, begin_cpu, done = time.perf_counter(), time.process_time(), 0
-        while done < trials:
-            while len(pool.pending) < pool.wanted and (number := next(jobs, None)) is not None:
-                pool.submit(Pending(job=job_of(number)))
-            for _ in pool.collect():
-                done += 1
-                if (number := next(jobs, None)) is not None:
+        with beating(study.beat):  # otherwise the workers leave after a minute
+            while done < trials:
+                while len(pool.pending) < pool.wanted and (number := next(jobs, None)) is not None:
                     pool.submit(Pending(job=job_of(number)))
+                for _ in pool.collect():
+                    done += 1
+                    if (number := next(jobs, None)) is not None:
+                        pool.submit(Pending(job=job_of(number)))
         wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
         study.write_status("finished")
     before_s = children_cpu_s()
