@@ -48,9 +48,9 @@ from mnv2search.study.baseline import baseline_grid
 from mnv2search.study.results import rank_of
 from mnv2search.study.types import Listener
 from mnv2search.workflows.search.api import search
-from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
-from mnv2search.workflows.search.time_shares import OF_FEW, TimeShares
+from mnv2search.workflows.search.finetuning.finetune import finetune
+from mnv2search.workflows.search.finetuning.plan import Finetuning, candidates_of
+from mnv2search.workflows.search.finetuning.time_shares import OF_FEW, TimeShares
 from mnv2search.workflows.training.request import TrainingRequest
 from mnv2search.workflows.training.train import train_spec
 

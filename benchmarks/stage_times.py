@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from mnv2search.results.explanation import Explanation
+from mnv2search.results.stages.explanation import Explanation
 from mnv2search.workflows.compile import compile
 from mnv2search.workflows.explain import explain
 from mnv2search.workflows.make_spec import make_spec

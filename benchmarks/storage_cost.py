@@ -72,7 +72,7 @@ class Meter:
         return sum(int(one[11]) + int(one[12]) for one in fields) * TICK_MS
 
     def connection_mb(self) -> float:
-        """Memory of the connection with the most of its own, in MB."""
+        """Private memory of the largest connection in MB."""
         pids = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split()
         texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
         own = [sum(int(line.split()[1]) for line in text.splitlines() if "Private_" in line[:9]) for text in texts]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mnv2search.evaluation import Evaluation
-from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.checks import Confirmation
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.manifest import Manifest
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.study.types import Evaluated, SearchResult
 
 T = TypeVar("T")

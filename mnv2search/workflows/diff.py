@@ -11,7 +11,7 @@ from mnv2search.cost import BYTES, Precision, cost_of, stage_costs, unit_cost
 from mnv2search.errors import OptionError
 from mnv2search.latency.device_text import device_text
 from mnv2search.latency.types import Latency
-from mnv2search.results.spec_diff import Change, Part, SpecDiff, StageDiff
+from mnv2search.results.stages.spec_diff import Change, Part, SpecDiff, StageDiff
 from mnv2search.spec.model_spec import Head, ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.space import SearchSpace

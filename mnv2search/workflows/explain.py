@@ -12,8 +12,8 @@ from mnv2search.latency.device_text import device_text
 from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
-from mnv2search.results.block_times import BlockTimes
-from mnv2search.results.explanation import Explanation, PredictedStages
+from mnv2search.results.stages.block_times import BlockTimes
+from mnv2search.results.stages.explanation import Explanation, PredictedStages
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 from mnv2search.spec.space import SearchSpace

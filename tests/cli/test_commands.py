@@ -16,7 +16,8 @@ import pytest
 
 from mnv2search.cli.search.run import resume_command
 from mnv2search.study.engine import Search
-from mnv2search.workflows.search.request import RunOptions, evaluator_of, resumed_folder
+from mnv2search.workflows.search.options import RunOptions
+from mnv2search.workflows.search.request import evaluator_of, resumed_folder
 
 Run = Callable[..., Any]
 SPEC = """mnv2search: 1

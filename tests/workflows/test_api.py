@@ -16,7 +16,8 @@ import mnv2search
 from mnv2search.cli.search.run import run_command
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.results.manifest import read_manifest
-from mnv2search.workflows.search.request import RunOptions, request_of
+from mnv2search.workflows.search.options import RunOptions
+from mnv2search.workflows.search.request import request_of
 from mnv2search.workflows.search.run import Outcome
 
 # Every option of `mnv2search run`: one that is renamed or removed breaks scripts of users.

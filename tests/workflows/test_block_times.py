@@ -12,7 +12,7 @@ from mnv2search.errors import RecordError
 from mnv2search.latency.device import Device
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import DeviceInfo, Runner
-from mnv2search.results.block_times import BlockTimes, read_block_times, write_block_times
+from mnv2search.results.stages.block_times import BlockTimes, read_block_times, write_block_times
 from mnv2search.spec.catalog import catalog
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import plan

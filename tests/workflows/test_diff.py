@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from mnv2search.cost import cost_of
 from mnv2search.errors import OptionError
 from mnv2search.report.stages.spec_diff import diff_rows, effect_rows, same_lines
-from mnv2search.results.spec_diff import SpecDiff
+from mnv2search.results.stages.spec_diff import SpecDiff
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.testing.strategies import specs

@@ -13,7 +13,7 @@ from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.runtimes.simulated import simulated_ms
 from mnv2search.report.stages.explanation import explanation_json, explanation_rows
-from mnv2search.results.block_times import BlockTimes
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.spec.plan import plan
 from mnv2search.workflows.explain import explain
 from mnv2search.workflows.make_spec import make_spec

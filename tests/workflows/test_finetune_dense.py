@@ -22,13 +22,14 @@ from mnv2search.results.finetuning import FINETUNE, Finetuned, finetuned_json, m
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Settings
-from mnv2search.workflows.search import run, time_shares
-from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import Finetuning, candidates_of
+from mnv2search.workflows.search import run
+from mnv2search.workflows.search.finetuning import time_shares
+from mnv2search.workflows.search.finetuning.finetune import finetune
+from mnv2search.workflows.search.finetuning.plan import Finetuning, candidates_of
+from mnv2search.workflows.search.finetuning.time_shares import TimeShares
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.shipping import train_best
-from mnv2search.workflows.search.time_shares import TimeShares
 
 # Seconds for trainings, by a clock that advances whenever it is read.
 LEFT_S = 30.0

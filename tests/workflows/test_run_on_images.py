@@ -41,18 +41,18 @@ from mnv2search.tasks.metrics import share
 from mnv2search.training.checkpoint import write_network
 from mnv2search.training.good_state import DivergedError
 from mnv2search.training.train import train as train_network
-from mnv2search.workflows.search import finetune as finetuning
 from mnv2search.workflows.search import shipping as module
-from mnv2search.workflows.search import time_shares
 from mnv2search.workflows.search.checks.verify import verify
-from mnv2search.workflows.search.finetune import finetune
-from mnv2search.workflows.search.finetune_plan import CANDIDATES, Finetuning, best_of, candidates_of
+from mnv2search.workflows.search.finetuning import finetune as finetuning
+from mnv2search.workflows.search.finetuning import time_shares
+from mnv2search.workflows.search.finetuning.finetune import finetune
+from mnv2search.workflows.search.finetuning.plan import CANDIDATES, Finetuning, best_of, candidates_of
+from mnv2search.workflows.search.finetuning.time_shares import TimeShares
 from mnv2search.workflows.search.log import recall
 from mnv2search.workflows.search.run import Outcome, Request, resume_request
 from mnv2search.workflows.search.run import run as run_job
 from mnv2search.workflows.search.ship_weights import ship_finetuned
 from mnv2search.workflows.search.shipping import train_best
-from mnv2search.workflows.search.time_shares import TimeShares
 
 if TYPE_CHECKING:
     from mnv2search.accuracy.evaluator import Method
@@ -577,7 +577,7 @@ def test_the_time_of_trainings_counts(tmp_path: Path, pictures: Path, monkeypatc
     def hear(progress: Progress) -> None:
         searched_s[0] = progress.elapsed_s
 
-    monkeypatch.setattr("mnv2search.workflows.search.finetune.finetune", interrupted)
+    monkeypatch.setattr("mnv2search.workflows.search.finetuning.finetune.finetune", interrupted)
     evaluator = f"supernet:data={pictures},epochs=1,fidelity=0.5"
     request = request_of(
         tmp_path, pictures, evaluator=evaluator, settings=Settings(trials=13, time_s=600.0), finetunes=True
@@ -650,7 +650,7 @@ def test_a_longer_run_ships_what_it_shipped_before_until_a_longer_training_is_be
         short_request(tmp_path, pictures), settings=Settings(trials=16, time_s=first.manifest.elapsed_s + 15.0)
     )
     with monkeypatch.context() as patch:
-        patch.setattr("mnv2search.workflows.search.finetune.finetune", _interrupted)
+        patch.setattr("mnv2search.workflows.search.finetuning.finetune.finetune", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             ran(longer)
     assert load_spec(str(folder / "ship.yaml")) == ship
@@ -670,7 +670,7 @@ def test_a_longer_run_ships_what_it_shipped_before_until_a_longer_training_is_be
             assert found is not None
             return replace(found, held_out=(worse,) * len(found.held_out))
 
-        patch.setattr("mnv2search.workflows.search.finetune.finetune", none_better)
+        patch.setattr("mnv2search.workflows.search.finetuning.finetune.finetune", none_better)
         kept = ran(longer)
     assert any("the earlier trainings are kept" in note for note in kept.notes)
     assert kept.finetuned is not None

@@ -12,7 +12,7 @@ from mnv2search.accuracy.evaluators.train import TrainEvaluator
 from mnv2search.spec.yaml.codec import load_spec
 from mnv2search.study.types import Settings
 from mnv2search.training import throughput
-from mnv2search.workflows.search.time_shares import (
+from mnv2search.workflows.search.finetuning.time_shares import (
     AFTER_TRAININGS,
     FEW_EPOCHS,
     MANY_EPOCHS,

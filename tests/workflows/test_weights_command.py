@@ -16,7 +16,8 @@ from mnv2search.model.weights.catalog_weights import PIP
 from mnv2search.model.weights.network_file import read_network
 from mnv2search.spec.catalog import entry
 from mnv2search.spec.yaml.codec import load_space
-from mnv2search.workflows.search.request import RunOptions, request_of
+from mnv2search.workflows.search.options import RunOptions
+from mnv2search.workflows.search.request import request_of
 from mnv2search.workflows.weights import get_weights, with_chosen_weights, worth_of_weights
 
 Run = Callable[..., Any]

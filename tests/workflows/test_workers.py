@@ -23,7 +23,8 @@ from mnv2search.study.workers.jobs import Job, Presence, RunDescription
 from mnv2search.study.workers.shared_study import SharedStudy
 from mnv2search.study.workers.storage_url import close_storage, open_storage
 from mnv2search.workflows.search.folder import OWN_STORAGE, STUDY_FILE
-from mnv2search.workflows.search.request import RunOptions, request_of
+from mnv2search.workflows.search.options import RunOptions
+from mnv2search.workflows.search.request import request_of
 from mnv2search.workflows.search.run import run
 from mnv2search.workflows.search.workers import STORAGE_VARIABLE, check_count, join_run
 
@@ -145,7 +146,7 @@ def test_a_worker_waits_for_its_run(tmp_path: Path, sqlite: str, monkeypatch: py
         with SharedStudy.join(sqlite, "run") as study:
             study.write_status("finished")
 
-    monkeypatch.setattr("mnv2search.workflows.search.workers.time.sleep", start)
+    monkeypatch.setattr("mnv2search.workflows.search.workers.sleep", start)
     done = join_run("run", storage=sqlite, trust=True, wait=600.0)
     assert (done.evaluated, len(waits)) == (0, 1)
 

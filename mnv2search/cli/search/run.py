@@ -21,7 +21,7 @@ from mnv2search.cli.output import emit, emit_json, note, printing_to_stderr
 if TYPE_CHECKING:
     from mnv2search.report.table_text import TableFormat
     from mnv2search.results.outcome import Outcome
-    from mnv2search.workflows.search.request import RunOptions
+    from mnv2search.workflows.search.options import RunOptions
 
 
 @click.command("front")

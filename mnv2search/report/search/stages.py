@@ -9,7 +9,7 @@ from mnv2search.cost import stage_costs
 from mnv2search.latency.prediction.predictor import LatencyPredictor
 from mnv2search.latency.types import Latency
 from mnv2search.report.rows import counted, measured_text, ms_text, prediction_error_text
-from mnv2search.results.block_times import BlockTimes
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.spec.plan import Plan
 from mnv2search.spec.yaml.write import stage_text
 

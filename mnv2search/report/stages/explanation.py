@@ -16,8 +16,8 @@ from mnv2search.report.rows import (
     prediction_error_text,
     rows_of,
 )
-from mnv2search.results.block_times import BlockTimes
-from mnv2search.results.explanation import Explanation, PredictedStages
+from mnv2search.results.stages.block_times import BlockTimes
+from mnv2search.results.stages.explanation import Explanation, PredictedStages
 from mnv2search.spec.yaml.write import stage_text
 
 Cell = tuple[Column, Callable[[tuple[int, StageCost]], str]]

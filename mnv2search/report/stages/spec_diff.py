@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from mnv2search.report.rows import Column, Rows, device_text, measured_text, prediction_error_text, rows_of
-from mnv2search.results.spec_diff import Change, Part, SpecDiff, StageDiff
+from mnv2search.results.stages.spec_diff import Change, Part, SpecDiff, StageDiff
 
 # Smaller differences of multiply-adds are shown with more digits.
 LEAST_IN_MILLIONS = 5_000

@@ -9,7 +9,7 @@ from mnv2search.latency.measuring.exclusive import exclusive
 from mnv2search.latency.measuring.pool import Pool
 from mnv2search.latency.types import LatencyDevice, StepTimer
 from mnv2search.lowering.onnx.model import OUTPUT
-from mnv2search.results.block_times import BlockTimes
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.plan import Plan, plan
 

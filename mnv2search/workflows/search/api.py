@@ -15,7 +15,8 @@ from mnv2search.spec.space import SearchSpace
 from mnv2search.spec.yaml.codec import load_space
 from mnv2search.study.types import Listener, Progress, SearchResult, Settings
 from mnv2search.workflows.options import takes
-from mnv2search.workflows.search.request import DEFAULTS, RunOptions, request_of, space_of_evaluator
+from mnv2search.workflows.search.options import DEFAULTS, RunOptions
+from mnv2search.workflows.search.request import request_of, space_of_evaluator
 from mnv2search.workflows.weights import with_chosen_weights
 
 if TYPE_CHECKING:

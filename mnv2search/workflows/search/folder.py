@@ -13,11 +13,11 @@ from mnv2search.atomic import remove_leftovers, write_error, write_text
 from mnv2search.display import Displayed
 from mnv2search.errors import Mnv2SearchError, OptionError, RecordError, WriteError
 from mnv2search.locking import LOCK, folder_lock, is_held
-from mnv2search.results.block_times import BLOCK_TIMES
 from mnv2search.results.checks import CONFIRMATION
 from mnv2search.results.finetuning import BEFORE, FINETUNE
 from mnv2search.results.manifest import MANIFEST, STARTING, Manifest, Status, read_manifest, write_manifest
 from mnv2search.results.records import EVALUATIONS, Record, checked_lines
+from mnv2search.results.stages.block_times import BLOCK_TIMES
 from mnv2search.workflows.search.log import run_folder, space_of_run
 from mnv2search.workflows.search.outputs import PAGE, TRAINED
 

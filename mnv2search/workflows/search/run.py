@@ -18,10 +18,10 @@ from mnv2search.latency.prediction.cache import LatencyCache
 from mnv2search.latency.registry import open_device
 from mnv2search.latency.types import LatencyDevice
 from mnv2search.report.search.front import best_rival
-from mnv2search.results.block_times import BLOCK_TIMES, write_block_times
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import MANIFEST, Manifest, RunSettings, Status, read_manifest
 from mnv2search.results.outcome import Outcome
+from mnv2search.results.stages.block_times import BLOCK_TIMES, write_block_times
 from mnv2search.spec.model_spec import ModelSpec
 from mnv2search.spec.rules import name_problem
 from mnv2search.spec.space import SearchSpace
@@ -33,13 +33,13 @@ from mnv2search.study.types import Evaluated, Listener, Phase, Progress, SearchR
 from mnv2search.untrusted import MAX_NAME_BYTES, file_name
 from mnv2search.workflows.devices.block_times import block_times_of
 from mnv2search.workflows.devices.probe import probe_device
+from mnv2search.workflows.search.finetuning.time_shares import TimeDivision, TimeShares
 from mnv2search.workflows.search.folder import STUDY_FILE, WORK, failures_recorded, locked, open_run
 from mnv2search.workflows.search.log import ENDED, RunLog, recorded, remaining_settings, space_of_run
 from mnv2search.workflows.search.outputs import write_outputs, write_report
 from mnv2search.workflows.search.report.write import run_report_of
 from mnv2search.workflows.search.request import AUTO, Request, resume_request, space_of_evaluator
 from mnv2search.workflows.search.shipping import check_finetuning, set_aside, train_best
-from mnv2search.workflows.search.time_shares import TimeDivision, TimeShares
 from mnv2search.workflows.search.trust import remember
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from mnv2search.evaluation import Evaluation
 from mnv2search.results.finetuning import BEFORE, FINETUNE, REPORT, Finetuned, finetuned_of_run
 from mnv2search.study.deadline import Deadline
 from mnv2search.study.types import Progress, SearchResult, Settings
-from mnv2search.workflows.search.time_shares import TimeShares
+from mnv2search.workflows.search.finetuning.time_shares import TimeShares
 
 if TYPE_CHECKING:
     from mnv2search.training.progress import Progress as Training
-    from mnv2search.workflows.search.finetune_plan import Finetuning
+    from mnv2search.workflows.search.finetuning.plan import Finetuning
 
 
 # Fine-tuning starts only if this share of its time is left; interrupted trainings always get this many seconds.
@@ -72,7 +72,7 @@ def train_best(
     elif time_s < LEAST_SHARE * whole_s:
         return _without(folder, result, deadline)
 
-    from mnv2search.workflows.search.finetune import finetune  # late: it loads torch
+    from mnv2search.workflows.search.finetuning.finetune import finetune  # late: it loads torch
     from mnv2search.workflows.search.ship_weights import ship_finetuned
 
     if earlier is not None:
@@ -137,7 +137,7 @@ def _finetuning(
     best_s: float,
     seed: int,
 ) -> Finetuning:
-    from mnv2search.workflows.search.finetune_plan import Finetuning, best_of, candidates_of  # late: it loads torch
+    from mnv2search.workflows.search.finetuning.plan import Finetuning, best_of, candidates_of  # late: it loads torch
 
     assert evaluator.task is not None
     assert evaluator.dataset is not None

@@ -8,12 +8,12 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 
 from mnv2search.accuracy.evaluator import Evaluator
 from mnv2search.accuracy.registry import open_evaluator
@@ -89,10 +89,10 @@ class LocalWorkers:
             self._wait()
 
     def _wait(self) -> None:
-        ends = time.monotonic() + LEAVE_S
+        ends = monotonic() + LEAVE_S
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, ends - time.monotonic()))
+                process.wait(max(0.0, ends - monotonic()))
 
 
 @contextmanager
@@ -277,14 +277,14 @@ def join_run(
 
 def _joined(storage: str, name: str, *, wait_s: float) -> SharedStudy:
     """The study of a run, as soon as the storage can be reached and has it."""
-    ends = time.monotonic() + wait_s
+    ends = monotonic() + wait_s
     while True:
         try:
             return SharedStudy.join(storage, name)
         except (LostStorageError, RecordError):
-            if time.monotonic() >= ends:
+            if monotonic() >= ends:
                 raise
-        time.sleep(RETRY_S)
+        sleep(RETRY_S)
 
 
 def _new_name(study: SharedStudy) -> str:
@@ -329,7 +329,7 @@ def _work(
             named = opened.info.name
             _check_alike(manifest.device, opened.info)
             latency = LatencyModel(
-                opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=time.monotonic
+                opened, budget_ms=manifest.budget.latency_ms, cache=LatencyCache(), clock=monotonic
             )
         networks = NetworkEvaluator(
             space=space,

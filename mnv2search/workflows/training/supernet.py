@@ -63,8 +63,7 @@ def train_supernet(
         time: duration, in seconds or as text; 10 minutes without `epochs`.
         epochs: number of epochs, instead of `time`.
         fidelity: scale of widths and resolutions while training, such as ``0.5x0.75``; auto chooses by the time.
-        recipe: name or file of the recipe; auto is ``supernet`` or, with `from_`, ``adapt`` with a third of its
-            learning rate.
+        recipe: name or file of the recipe; auto is ``supernet`` or, with `from_`, ``adapt``.
         from_: initial weights; see `RunOptions`.
         from_spec: network to which the published weights of `from_` belong.
         latency_ms: budget of a later search on `device`: some networks are measured, and only networks within the
@@ -81,13 +80,9 @@ def train_supernet(
         EvaluatorError: networks of the space cannot share weights, or the training fails.
         DeviceError: the device cannot be used.
     """
-    time_s, folder = seconds_of(time), supernet_folder(space, output)
-    if time_s is not None and epochs is not None:
-        raise OptionError("time and epochs are both given", hint="give --time or --epochs")
+    time_s, folder = _seconds(time, epochs), supernet_folder(space, output)
     whole = load_space(space)
     initial = initial_weights(from_, from_spec, whole)
-    if epochs is None:
-        time_s = time_s or DEFAULT_TIME_S
     evaluator = SupernetEvaluator(
         data=str(data),
         recipe=recipe,
@@ -98,41 +93,51 @@ def train_supernet(
         weights_spec=initial.spec,
     )
     whole = space_with_classes(whole, len(evaluator.dataset.classes))
+    band = _drawn(whole, seed)
+    asked = Preparation(space=whole, band=band, folder=folder, time_s=time_s, seed=seed, tell=on_progress)
+    notes = _prepared(evaluator, asked, folder, device_text(device, precision), latency_ms)
+    return _report(evaluator, asked, folder, notes if initial.path is None else (*initial.notes, *notes))
+
+
+def _seconds(time: float | str | None, epochs: int | None) -> float | None:
+    """Duration of the training in seconds; None if it is given in epochs."""
+    if epochs is None:
+        return seconds_of(time) or DEFAULT_TIME_S
+    if time is not None:
+        raise OptionError("time and epochs are both given", hint="give --time or --epochs")
+    return None
+
+
+def _drawn(space: SearchSpace, seed: int) -> tuple[Pick, ...]:
+    """Random networks, cheapest first."""
     rng = random.Random(seed)
-    drawn = by_madds(whole, sorted({canonical(whole, random_pick(whole, rng)) for _ in range(DRAWS)}))
-    if latency_ms is None:
-        notes = evaluator.prepare(
-            Preparation(space=whole, band=drawn, folder=folder, time_s=time_s, seed=seed, tell=on_progress)
-        )
-    else:
-        settings = Settings(trials=None if time_s is not None else 1, time_s=time_s, seed=seed)
-        text, budget = device_text(device, precision), Budget(latency_ms=latency_ms)
-        notes = _prepare_for_budget(whole, evaluator, folder, text, budget, settings, on_progress)
+    return by_madds(space, sorted({canonical(space, random_pick(space, rng)) for _ in range(DRAWS)}))
+
+
+def _report(evaluator: SupernetEvaluator, asked: Preparation, folder: Path, notes: tuple[str, ...]) -> SupernetReport:
+    some = _some(asked.space, asked.band)
     return SupernetReport(
         folder=folder,
-        shown=tuple((spec, evaluator.evaluate(spec, seed=seed, report=no_report)) for spec in _some(whole, drawn)),
-        notes=notes if initial.path is None else (*initial.notes, *notes),
+        shown=tuple((spec, evaluator.evaluate(spec, seed=asked.seed, report=no_report)) for spec in some),
+        notes=notes,
         evaluator=evaluator.info.name,
     )
 
 
-def _prepare_for_budget(
-    space: SearchSpace,
-    evaluator: SupernetEvaluator,
-    folder: Path,
-    device: str,
-    budget: Budget,
-    settings: Settings,
-    tell: Callable[[str, float], None],
+def _prepared(
+    evaluator: SupernetEvaluator, asked: Preparation, folder: Path, device: str, latency_ms: float | None
 ) -> tuple[str, ...]:
+    """Train networks of the space or, with a latency budget, networks within it; returns notes."""
+    if latency_ms is None:
+        return evaluator.prepare(asked)
     with open_device(device) as opened:
         search = Search(
-            space,
+            asked.space,
             device=opened,
             evaluator=evaluator,
-            budget=budget,
-            settings=settings,
-            listener=Listener(progress=lambda p: tell(p.doing, p.share)),
+            budget=Budget(latency_ms=latency_ms),
+            settings=Settings(trials=1 if asked.time_s is None else None, time_s=asked.time_s, seed=asked.seed),
+            listener=Listener(progress=lambda p: asked.tell(p.doing, p.share)),
             storage=Storage(cache=LatencyCache(), work=folder),
         )
         return search.prepare()

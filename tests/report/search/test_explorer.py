@@ -17,9 +17,9 @@ from mnv2search.report.html.page import page
 from mnv2search.report.search.charts import charts
 from mnv2search.report.search.explorer import MOST_OTHERS, explorer
 from mnv2search.report.search.run import effort_text, run_json
-from mnv2search.results.block_times import BlockTimes
 from mnv2search.results.finetuning import Finetuned
 from mnv2search.results.run_report import RunReport
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.spec.plan import plan
 from mnv2search.study.results import result_of
 from mnv2search.tasks.metrics import Metrics, share

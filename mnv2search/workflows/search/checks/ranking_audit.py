@@ -104,21 +104,34 @@ def audit(
             on_progress=partial(on_progress, evaluation.spec.name),
         )
         trained.append(_trained(evaluation.spec, images, settings, job, first=first))
-    said = np.array([e.accuracy.rank for e in chosen if e.accuracy is not None])
+    found = _ranked(chosen, trained, weights=weights, epochs=epochs, recipe=settings.name, seed=seed)
+    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
+    return found
+
+
+def _ranked(
+    networks: Sequence[Evaluation],
+    trained: Sequence[Metrics],
+    *,
+    weights: Path | None,
+    epochs: int,
+    recipe: str,
+    seed: int,
+) -> Ranked:
+    """Compare the ranking of networks by the search with that by their trainings."""
+    said = np.array([e.accuracy.rank for e in networks if e.accuracy is not None])
     true = np.array([metrics.main.value for metrics in trained])
-    madds = np.array([e.cost.madds for e in chosen], dtype=float)
-    found = Ranked(
-        networks=chosen,
+    madds = np.array([e.cost.madds for e in networks], dtype=float)
+    return Ranked(
+        networks=tuple(networks),
         weights=weights,
         trained=tuple(trained),
         epochs=epochs,
-        recipe=settings.name,
+        recipe=recipe,
         kendall=_statistic(kendalltau, said, true, seed=seed),
         spearman=_statistic(spearmanr, said, true, seed=seed),
         by_madds=_correlation(spearmanr, madds, true),
     )
-    write_text(folder / REPORT, json.dumps(ranked_json(found), indent=2) + "\n")
-    return found
 
 
 def _trained(spec: ModelSpec, images: Dataset, recipe: Recipe, job: Job, *, first: MobileNet | None) -> Metrics:

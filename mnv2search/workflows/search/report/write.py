@@ -10,11 +10,11 @@ from mnv2search.atomic import write_text
 from mnv2search.errors import OptionError, RecordError
 from mnv2search.report.html.page import page
 from mnv2search.report.search.run_page import comparison_parts
-from mnv2search.results.block_times import BLOCK_TIMES, read_block_times
 from mnv2search.results.checks import CONFIRMATION, read_confirmations
 from mnv2search.results.finetuning import Finetuned, finetuned_of_run
 from mnv2search.results.manifest import Manifest
 from mnv2search.results.run_report import RunReport
+from mnv2search.results.stages.block_times import BLOCK_TIMES, read_block_times
 from mnv2search.study.types import SearchResult
 from mnv2search.workflows.options import path_of, paths_of
 from mnv2search.workflows.search import outputs

@@ -36,8 +36,8 @@ from mnv2search.training.learner import Job
 from mnv2search.training.progress import Progress, Trained
 from mnv2search.training.resumption import BEST
 from mnv2search.training.train import train
-from mnv2search.workflows.search.entrant import Entrant, merit
-from mnv2search.workflows.search.finetune_plan import (
+from mnv2search.workflows.search.finetuning.entrant import Entrant, merit
+from mnv2search.workflows.search.finetuning.plan import (
     DECODING_SHARE,
     FEWEST_STEPS,
     LEAST_STEPS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mnv2search.cost import Cost, StageCost
 from mnv2search.display import Displayed
 from mnv2search.latency.types import Latency
-from mnv2search.results.block_times import BlockTimes
+from mnv2search.results.stages.block_times import BlockTimes
 from mnv2search.spec.plan import Plan, Unit
 
 

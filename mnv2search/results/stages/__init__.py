@@ -1,0 +1,1 @@
+"""Values of explanations and comparisons of networks, stage by stage."""

@@ -1,0 +1,1 @@
+"""Trainings of the best networks of a search at its end."""
